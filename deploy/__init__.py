@@ -1,0 +1,1 @@
+"""How reelsort is run: the local stack, and what operators deploy."""

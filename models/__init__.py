@@ -1,0 +1,1 @@
+"""Architectures, training, evaluation, export, decision rules, runtimes. Imports schemas alone."""

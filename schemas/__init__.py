@@ -1,0 +1,1 @@
+"""The contracts: events, topics, tables, taxonomy. Imports nothing of the other packages."""

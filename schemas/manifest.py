@@ -1,0 +1,35 @@
+"""One line of a manifest (JSONL): a video on disk, what is known of it, and its true label where there is one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.events import Event, Instant, Key, Revision, Seconds, Text
+
+Split = Literal["train", "validation", "calibration", "test", "unlabelled"]
+
+
+class ManifestRow(Event):
+    """What VideoPublished carries, a path instead of an address, and the truth beside it.
+
+    path is relative to the manifest's folder. label is what an annotator wrote (noisy); truth is what the generator
+    knows; both are level-2 category ids. factors are the generator's own variables, for diagnosis alone.
+    """
+
+    video_id: Key
+    revision: Revision = 0
+    author_id: Key
+    path: str
+    split: Split
+    published_at: Instant
+    title: Text = ""
+    ocr: tuple[Text, ...] = ()
+    asr: Text = ""
+    tags: tuple[Text, ...] = ()
+    language: str = "zh"
+    duration_s: Seconds | None = None
+    label: Key | None = None
+    truth: Key | None = None
+    factors: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,181 @@
+"""Every setting of the running system. Flags > environment (REELSORT_) > file (REELSORT_CONFIG, TOML) > defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.errors import UserError
+
+
+class KafkaSettings(BaseModel):
+    """How brokers are reached. `options` are raw librdkafka properties (SASL, TLS) and win over everything."""
+
+    bootstrap: str = "localhost:9092"
+    group_prefix: str = "reelsort"
+    group_protocol: Literal["consumer", "classic"] = "consumer"
+    max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 45_000  # classic protocol alone; the broker's with KIP-848
+    password: SecretStr | None = None  # sasl.password
+    options: dict[str, str] = Field(default_factory=dict)
+    topics: dict[str, str] = Field(default_factory=dict)  # standard name -> the name used here
+    partitions: Annotated[int, Field(ge=1)] = 6  # of topics we create
+    replication: Annotated[int, Field(ge=1)] = 1
+
+
+class DatabaseSettings(BaseModel):
+    """Postgres. The DSN may hold a password, so it is a secret."""
+
+    dsn: SecretStr = SecretStr("postgresql://localhost:5432/reelsort")
+    statement_timeout_s: float = 60.0
+
+
+class MediaSettings(BaseModel):
+    """What may be fetched, and how decoding is confined."""
+
+    allowed_hosts: tuple[str, ...] = ()  # exact names or '.suffix'; empty: no network fetch at all
+    allow_http: bool = False
+    file_root: Path | None = None  # file:// is refused without it
+    proxy: SecretStr | None = None
+    max_bytes: int = 512 * 1024 * 1024
+    fetch_timeout_s: float = 60.0
+    decode_timeout_s: float = 30.0
+    decode_memory_bytes: int = 2 * 1024**3
+    decode_processes: Annotated[int, Field(ge=1)] = max(1, (os.cpu_count() or 2) - 1)
+    fetch_threads: Annotated[int, Field(ge=1)] = 8
+    scratch: Path | None = None  # where fetched bytes lie while decoded; default: the system's temporary folder
+
+
+class InferenceSettings(BaseModel):
+    """Which bundle answers, and how. None means: choose by timing at load."""
+
+    bundle: Path | None = None  # default: the bundle in the distribution
+    runtime: Literal["onnxruntime", "openvino"] | None = None
+    precision: Literal["fp32", "bf16"] | None = None
+    vision_batch: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    max_wait_ms: float = 20.0  # how long a half-full bucket waits
+
+
+class ClassifySettings(BaseModel):
+    max_in_flight: Annotated[int, Field(ge=1)] = 256
+    commit_batch: Annotated[int, Field(ge=1)] = 256
+    commit_linger_ms: float = 100.0
+    max_retries: Annotated[int, Field(ge=0)] = 5  # of transient faults, each through the retry topic
+    retry_base_s: float = 5.0
+    drain_s: float = 20.0
+    stub: bool = False  # the deterministic stub model: for fault tests and benchmarks alone
+    start: Literal["from-beginning", "from-now"] = "from-beginning"  # a group with no offsets at all
+
+
+class RelaySettings(BaseModel):
+    shards: Annotated[int, Field(ge=1, le=64)] = 4
+    batch: Annotated[int, Field(ge=1)] = 1000
+    poll_ms: float = 50.0
+    transaction_timeout_s: float = 30.0
+    backlog_alarm: Annotated[int, Field(ge=1)] = 100_000
+
+
+class AdminSettings(BaseModel):
+    """/livez, /readyz, /metrics. Loopback unless configured; port 0 picks a free one and logs it."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    stall_s: float = 60.0  # no progress of a loop for this long: not live
+
+
+class Settings(BaseSettings):
+    """All settings. REELSORT_KAFKA__BOOTSTRAP sets kafka.bootstrap; <NAME>_FILE reads the value from a file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REELSORT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    media: MediaSettings = MediaSettings()
+    inference: InferenceSettings = InferenceSettings()
+    classify: ClassifySettings = ClassifySettings()
+    relay: RelaySettings = RelaySettings()
+    admin: AdminSettings = AdminSettings()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, InitSettingsSource(settings_cls, _secrets_from_files()), env_settings]
+        if config := os.environ.get("REELSORT_CONFIG"):
+            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=Path(config)))
+        return tuple(sources)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from all sources; `overrides` are flags.
+
+    Raises UserError naming the setting, where the file or a value is not what it should be.
+    """
+    config = os.environ.get("REELSORT_CONFIG")
+    if config and not Path(config).is_file():
+        raise UserError(f"the settings file {config} does not exist", "unset REELSORT_CONFIG or name a TOML file")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"the setting {where} is wrong: {first['msg']}",
+            f"set REELSORT_{where.upper().replace('.', '__')}, the flag, or {where} in the settings file",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"the settings file {config} is not TOML: {error}", "mend the line it names") from error
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data with every secret, and every raw Kafka option that may be one, starred out."""
+    plain: dict[str, Any] = settings.model_dump(mode="json")
+    hidden = ("password", "secret", "token", "sasl.username", "key", "pem", "oauthbearer.config")
+    plain["kafka"]["options"] = {
+        name: "**********" if any(word in name for word in hidden) else value
+        for name, value in plain["kafka"]["options"].items()
+    }
+    return plain
+
+
+def _secrets_from_files() -> dict[str, Any]:
+    """REELSORT_DATABASE__DSN_FILE=/run/secrets/dsn sets database.dsn: how orchestrators mount secrets."""
+    found: dict[str, Any] = {}
+    for name, file in os.environ.items():
+        if not (name.startswith("REELSORT_") and name.endswith("_FILE")):
+            continue
+        try:
+            value = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UserError(f"{name} names {file}, which cannot be read: {error.strerror}") from error
+        *groups, leaf = name.removeprefix("REELSORT_").removesuffix("_FILE").lower().split("__")
+        place = found
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = value
+    return found
