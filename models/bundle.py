@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from schemas.taxonomy import Taxonomy
 
 from models.decision.types import Policy
 from models.media.types import AudioPlan, FramePlan
-from schemas.taxonomy import Taxonomy
 
 
 class TextTemplate(BaseModel):
@@ -19,7 +19,9 @@ class TextTemplate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: tuple[str, ...] = ("title", "ocr", "asr", "tags")
-    max_tokens: dict[str, int] = Field(default_factory=lambda: {"title": 48, "ocr": 32, "asr": 32, "tags": 12})
+    max_tokens: dict[str, int] = Field(
+        default_factory=lambda: {"title": 48, "ocr": 32, "asr": 32, "tags": 12}
+    )
     length_buckets: tuple[int, ...] = (32, 64, 128)
 
 

@@ -1,0 +1,248 @@
+"""The tables. video_id leads every large key, so that hash partitioning or distribution by it changes no code."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own idiom
+        str: Text,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        bytes: LargeBinary,
+        UUID: PgUuid(as_uuid=True),
+        float: Double,
+    }
+
+
+class Video(Table):
+    """What was published, newest revision; the row every decider locks."""
+
+    __tablename__ = "videos"
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    author_id: Mapped[str]
+    media_uri: Mapped[str]
+    published_at: Mapped[datetime]
+    title: Mapped[str]
+    payload: Mapped[dict[str, Any]]  # the event's other fields (ocr, asr, tags, …)
+    removed_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None]
+    first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Prediction(Table):
+    """The model's answer for one input and encoder: never computed twice, never changed."""
+
+    __tablename__ = "predictions"
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    encoder_id: Mapped[str] = mapped_column(primary_key=True)
+    level1_logits: Mapped[bytes]  # little-endian float32 [C1]
+    level2_logits: Mapped[bytes]  # little-endian float32 [C2]
+    embedding: Mapped[bytes]  # little-endian float16 [E]
+    frame_times: Mapped[list[float]] = mapped_column(ARRAY(REAL))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DecisionRow(Table):
+    """Every decision ever made, with the evidence it saw. Append-only."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        # one publish decision per (video, revision, model); one replay decision per run
+        Index(
+            "uq_decisions_once",
+            "video_id",
+            "revision",
+            "model_id",
+            "run_id",
+            unique=True,
+            postgresql_where="trigger IN ('publish', 'replay')",
+        ),
+        Index("ix_decisions_decided_at", "decided_at"),
+    )
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    label_revision: Mapped[int | None] = mapped_column(BigInteger)  # null: a shadow decision, never in force
+    trigger: Mapped[str]
+    source: Mapped[str]  # model | human
+    model_id: Mapped[str]
+    encoder_id: Mapped[str]
+    policy_id: Mapped[str]
+    taxonomy_id: Mapped[str]
+    promotion_epoch: Mapped[int] = mapped_column(BigInteger)
+    run_id: Mapped[str] = mapped_column(server_default="")  # '' live, else the replay's run
+    route: Mapped[str]
+    level1: Mapped[str | None]  # the model's best answers, whatever the route
+    level2: Mapped[str | None]
+    confidence: Mapped[float | None]
+    threshold: Mapped[float | None]
+    audit: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    reasons: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    top_k: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    evidence: Mapped[dict[str, Any]]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CurrentLabel(Table):
+    """The one label in force for a video. status decides which of level1, level2 readers may see."""
+
+    __tablename__ = "current_labels"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('labelled','labelled_level1','in_review','failed','withdrawn')", name="status"
+        ),
+    )
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[UUID]
+    revision: Mapped[int] = mapped_column(Integer)
+    label_revision: Mapped[int] = mapped_column(BigInteger)
+    promotion_epoch: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+    source: Mapped[str]
+    level1: Mapped[str | None]  # as announced: null where the route withholds it
+    level2: Mapped[str | None]
+    confidence: Mapped[float | None]
+    author_id: Mapped[str]
+    published_at: Mapped[datetime]
+    taxonomy_id: Mapped[str]
+    model_id: Mapped[str]
+    evidence: Mapped[dict[str, Any]]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ReviewTask(Table):
+    """A request to people; at most one open per video."""
+
+    __tablename__ = "review_tasks"
+    __table_args__ = (
+        Index("uq_review_tasks_open", "video_id", unique=True, postgresql_where="state = 'open'"),
+        Index("ix_review_tasks_queue", "priority", postgresql_where="state = 'open'"),
+    )
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    decision_id: Mapped[UUID]
+    state: Mapped[str] = mapped_column(server_default="open")  # open | decided | withdrawn
+    reasons: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    priority: Mapped[float]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deadline_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    closed_why: Mapped[str | None]
+
+
+class Model(Table):
+    """Bundles this system has seen."""
+
+    __tablename__ = "models"
+
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    encoder_id: Mapped[str]
+    policy_id: Mapped[str]
+    taxonomy_id: Mapped[str]
+    name: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    registered_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Promotion(Table):
+    """Which model is live: append-only; the highest epoch is in force."""
+
+    __tablename__ = "promotions"
+
+    epoch: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    model_id: Mapped[str]
+    kind: Mapped[str]  # promote | rollback
+    actor: Mapped[str]
+    reason: Mapped[str]
+    promoted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Outbox(Table):
+    """Records to be sent; a row exists if and only if its cause committed. Deleted once Kafka has them."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_due", "shard", "available_at", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(cache=100), primary_key=True)
+    shard: Mapped[int] = mapped_column(SmallInteger)  # hash(video_id) in [0, 64): relays own ranges of it
+    topic: Mapped[str]  # standard name; the relay maps it
+    key: Mapped[str]
+    value: Mapped[bytes | None]  # null is a tombstone
+    headers: Mapped[dict[str, Any]]
+    available_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DeadLetter(Table):
+    """What could not be handled, with why; kept until redriven or dismissed."""
+
+    __tablename__ = "dead_letters"
+    __table_args__ = (
+        Index("ix_dead_letters_died_at", "died_at"),
+        Index("uq_dead_letters_source", "source_topic", "source_partition", "source_offset", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    video_id: Mapped[str | None]  # unknown where the value could not be parsed
+    revision: Mapped[int | None] = mapped_column(Integer)
+    code: Mapped[str]
+    detail: Mapped[str]
+    attempts: Mapped[int] = mapped_column(Integer, server_default="1")
+    source_topic: Mapped[str]
+    source_partition: Mapped[int] = mapped_column(Integer)
+    source_offset: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[bytes | None]
+    value: Mapped[bytes | None]
+    headers: Mapped[dict[str, Any]]
+    died_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    redriven_at: Mapped[datetime | None]
+
+
+class Attempt(Table):
+    """Inputs in hand, counted before decode, so that one that kills the process is found."""
+
+    __tablename__ = "attempts"
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempts: Mapped[int] = mapped_column(Integer)
+    alone: Mapped[int] = mapped_column(Integer, server_default="0")  # attempts made alone
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
