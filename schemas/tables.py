@@ -124,9 +124,7 @@ class CurrentLabel(Table):
 
     __tablename__ = "current_labels"
     __table_args__ = (
-        CheckConstraint(
-            "status IN ('labelled','labelled_level1','in_review','failed','withdrawn')", name="status"
-        ),
+        CheckConstraint("status IN ('labelled','labelled_level1','in_review','failed','withdrawn')", name="status"),
     )
 
     video_id: Mapped[str] = mapped_column(primary_key=True)

@@ -26,9 +26,7 @@ class KafkaSettings(BaseModel):
     group_prefix: str = "reelsort"
     group_protocol: Literal["consumer", "classic"] = "consumer"
     max_poll_interval_ms: Annotated[int, Field(ge=1000)] = 300_000
-    session_timeout_ms: Annotated[int, Field(ge=1000)] = (
-        45_000  # classic protocol alone; the broker's with KIP-848
-    )
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = 45_000  # classic protocol alone; the broker's with KIP-848
     password: SecretStr | None = None  # sasl.password
     options: dict[str, str] = Field(default_factory=dict)
     topics: dict[str, str] = Field(default_factory=dict)  # standard name -> the name used here
@@ -56,9 +54,7 @@ class MediaSettings(BaseModel):
     decode_memory_bytes: int = 2 * 1024**3
     decode_processes: Annotated[int, Field(ge=1)] = max(1, (os.cpu_count() or 2) - 1)
     fetch_threads: Annotated[int, Field(ge=1)] = 8
-    scratch: Path | None = (
-        None  # where fetched bytes lie while decoded; default: the system's temporary folder
-    )
+    scratch: Path | None = None  # where fetched bytes lie while decoded; default: the system's temporary folder
 
 
 class InferenceSettings(BaseModel):
@@ -142,9 +138,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     config = os.environ.get("REELSORT_CONFIG")
     if config and not Path(config).is_file():
-        raise UserError(
-            f"the settings file {config} does not exist", "unset REELSORT_CONFIG or name a TOML file"
-        )
+        raise UserError(f"the settings file {config} does not exist", "unset REELSORT_CONFIG or name a TOML file")
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -155,9 +149,7 @@ def load_settings(**overrides: Any) -> Settings:
             f"set REELSORT_{where.upper().replace('.', '__')}, the flag, or {where} in the settings file",
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(
-            f"the settings file {config} is not TOML: {error}", "mend the line it names"
-        ) from error
+        raise UserError(f"the settings file {config} is not TOML: {error}", "mend the line it names") from error
 
 
 def redacted(settings: Settings) -> dict[str, Any]:
