@@ -215,6 +215,7 @@ class DeadLetter(Table):
     __tablename__ = "dead_letters"
     __table_args__ = (
         Index("ix_dead_letters_died_at", "died_at"),
+        Index("ix_dead_letters_video_id", "video_id"),  # a redelivered input asks whether it is already here
         Index("uq_dead_letters_source", "source_topic", "source_partition", "source_offset", unique=True),
     )
 

@@ -74,6 +74,11 @@ class ClassifySettings(BaseModel):
     commit_linger_ms: float = 100.0
     max_retries: Annotated[int, Field(ge=0)] = 5  # of transient faults, each through the retry topic
     retry_base_s: float = 5.0
+    retry_cap_s: float = 900.0
+    review_deadline_h: float = 24.0  # a review task is due this long after its decision
+    breaker_window: Annotated[int, Field(ge=2)] = 64  # outcomes looked at
+    breaker_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95  # of them poison: halt and hold the offsets
+    breaker_pause_s: float = 30.0
     drain_s: float = 20.0
     stub: bool = False  # the deterministic stub model: for fault tests and benchmarks alone
     start: Literal["from-beginning", "from-now"] = "from-beginning"  # a group with no offsets at all
