@@ -195,12 +195,16 @@ class Promotion(Table):
 
 
 class Outbox(Table):
-    """Records to be sent; a row exists if and only if its cause committed. Deleted once Kafka has them."""
+    """Records to be sent; a row exists if and only if its cause committed. Deleted once Kafka has them.
+
+    Ids are not cached per session: who decides holds the video's row lock, so ids of one video rise in commit order.
+    With a cache an older label could be sent last, and compaction would keep it.
+    """
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_due", "shard", "available_at", "id"),)
+    __table_args__ = (Index("ix_outbox_shard_id", "shard", "id"),)
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(cache=100), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     shard: Mapped[int] = mapped_column(SmallInteger)  # hash(video_id) in [0, 64): relays own ranges of it
     topic: Mapped[str]  # standard name; the relay maps it
     key: Mapped[str]
