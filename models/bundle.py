@@ -19,7 +19,7 @@ class TextTemplate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: tuple[str, ...] = ("title", "ocr", "asr", "tags")
-    max_tokens: dict[str, int] = Field(default_factory=lambda: {"title": 48, "ocr": 32, "asr": 32, "tags": 12})
+    max_tokens: dict[str, int] = Field(default_factory=lambda: {"title": 48, "ocr": 32, "asr": 28, "tags": 12})
     length_buckets: tuple[int, ...] = (32, 64, 128)
 
 

@@ -1,0 +1,1 @@
+"""A model's life before it serves: data, training, calibration, evaluation, export. Needs reelsort[train]."""

@@ -1,0 +1,212 @@
+"""Weights -> a bundle: two ONNX graphs that agree with torch, and everything that makes their inputs and outputs mean
+something."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import nn
+from torch.export import Dim
+
+from models.architectures.base import Architecture
+from models.bundle import BundleManifest
+from schemas.errors import ExitCode, UserError
+from schemas.taxonomy import Taxonomy
+
+# Both ONNX Runtime and OpenVINO run it whole, and the exporter writes it without converting.
+OPSET = 18
+PARITY_TOLERANCE = 1e-4
+
+VISION_INPUTS = ("frames",)
+VISION_OUTPUTS = ("embeddings",)
+FUSION_INPUTS = ("frames", "frame_mask", "audio", "audio_mask", "input_ids", "text_mask")
+FUSION_OUTPUTS = ("level1_logits", "level2_logits", "embedding")
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """G inputs that a bundle must answer as torch did. pixels: float32 [G, T, 3, S, S]; fusion: B = G, without
+    frame embeddings, which follow from the pixels."""
+
+    pixels: NDArray[np.float32]
+    frame_mask: NDArray[np.bool_]
+    audio: NDArray[np.float32]
+    audio_mask: NDArray[np.bool_]
+    input_ids: NDArray[np.int64]
+    text_mask: NDArray[np.bool_]
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    model: Architecture,
+    manifest: BundleManifest,
+    taxonomy: Taxonomy,
+    tokenizer: Tokenizer,
+    policy: Mapping[str, object],
+    probes: Probes,
+    card: str,
+) -> None:
+    """Write a whole bundle or nothing: it appears under its name when every file is there and the graphs agree.
+
+    Raises UserError where `folder` holds something that is not a bundle, or where a graph differs from torch.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+        raise UserError(f"{folder} is not empty and is not a bundle", "name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        new = Path(scratch) / "bundle"
+        new.mkdir()
+        _write(new, model, manifest, taxonomy, tokenizer, policy, probes, card)
+        if folder.exists():
+            folder.rename(Path(scratch) / "previous")
+        new.rename(folder)
+
+
+def export_graphs(model: Architecture, folder: Path, *, sample: Probes) -> None:
+    """vision.onnx and fusion.onnx in fp32. `sample` gives shapes alone; batch and lengths stay dynamic."""
+    model = model.eval()
+    pixels = torch.from_numpy(sample.pixels).flatten(0, 1)
+    _export_graph(model.vision, (pixels,), VISION_INPUTS, VISION_OUTPUTS, {"frames": {0: Dim("N")}}, folder / "vision.onnx")
+    fusion_inputs = (
+        model.vision(pixels).detach().view(*sample.pixels.shape[:2], -1),
+        *(torch.from_numpy(getattr(sample, name)) for name in FUSION_INPUTS[1:]),
+    )
+    batch, frames, audio, text = Dim("B"), Dim("T"), Dim("A"), Dim("L")
+    shapes = {
+        "frames": {0: batch, 1: frames},
+        "frame_mask": {0: batch, 1: frames},
+        "audio": {0: batch, 1: audio},
+        "audio_mask": {0: batch, 1: audio},
+        "input_ids": {0: batch, 1: text},
+        "text_mask": {0: batch, 1: text},
+    }
+    _export_graph(model.fusion, fusion_inputs, FUSION_INPUTS, FUSION_OUTPUTS, shapes, folder / "fusion.onnx")
+
+
+def torch_answers(model: Architecture, probes: Probes) -> Arrays:
+    """golden.npz: the probes and what torch says of them, in float32."""
+    model = model.eval()
+    count, frames = probes.pixels.shape[:2]
+    pixels = probes.pixels.reshape(count * frames, *probes.pixels.shape[2:])
+    rest = {name: getattr(probes, name) for name in FUSION_INPUTS[1:]}
+    with torch.inference_mode():
+        embeddings = model.vision(torch.from_numpy(pixels))
+        answers = model.fusion(embeddings.view(count, frames, -1), *(torch.from_numpy(a) for a in rest.values()))
+    outputs = dict(zip(FUSION_OUTPUTS, (answer.numpy() for answer in answers), strict=True))
+    return {"pixels": pixels, "embeddings": embeddings.numpy(), **rest, **outputs}
+
+
+def onnx_answers(folder: Path, golden: Arrays) -> Arrays:
+    """What the two graphs in `folder` say of the probes in `golden`, by ONNX Runtime."""
+    vision, fusion = (
+        onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        for name in ("vision.onnx", "fusion.onnx")
+    )
+    (embeddings,) = vision.run(None, {"frames": golden["pixels"]})
+    inputs = {name: golden[name] for name in FUSION_INPUTS[1:]}
+    inputs["frames"] = embeddings.reshape(*golden["frame_mask"].shape, -1)
+    return {"embeddings": embeddings, **dict(zip(FUSION_OUTPUTS, fusion.run(None, inputs), strict=True))}
+
+
+def worst_difference(golden: Arrays, answers: Arrays) -> float:
+    """The largest absolute difference over all outputs."""
+    return max(float(np.abs(golden[name] - answer).max()) for name, answer in answers.items())
+
+
+def _write(
+    folder: Path,
+    model: Architecture,
+    manifest: BundleManifest,
+    taxonomy: Taxonomy,
+    tokenizer: Tokenizer,
+    policy: Mapping[str, object],
+    probes: Probes,
+    card: str,
+) -> None:
+    export_graphs(model, folder, sample=probes)
+    golden = torch_answers(model, probes)
+    worst = worst_difference(golden, onnx_answers(folder, golden))
+    if worst > PARITY_TOLERANCE:
+        raise UserError(
+            f"the exported graphs differ from torch by {worst:.1e}, more than {PARITY_TOLERANCE:.0e}",
+            "report this with the versions of torch and onnxruntime",
+            ExitCode.CHECK_FAILED,
+        )
+    np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    (folder / "tokenizer").mkdir()
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
+    (folder / "policy.json").write_text(_json(policy), encoding="utf-8")
+    (folder / "bundle.json").write_text(_json(manifest.model_dump(mode="json")), encoding="utf-8")
+    (folder / "CARD.md").write_text(card, encoding="utf-8")
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _export_graph(
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    input_names: tuple[str, ...],
+    output_names: tuple[str, ...],
+    dynamic_shapes: dict[str, dict[int, Dim]],
+    path: Path,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
+        program = torch.onnx.export(
+            module,
+            inputs,
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_shapes=dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    _make_names_unique(program)
+    graph = program.model_proto
+    _forget_origin(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _make_names_unique(program: torch.onnx.ONNXProgram) -> None:
+    """Inner values give way to inputs and outputs: the exporter calls what nn.Embedding gives 'embedding' too."""
+    outer = {id(value): value.name for value in (*program.model.graph.inputs, *program.model.graph.outputs)}
+    for node in program.model.graph:
+        for value in node.outputs:
+            if id(value) not in outer and value.name in outer.values():
+                value.name = f"{value.name}_of_{node.name}"
+
+
+def _forget_origin(graph: onnx.ModelProto) -> None:
+    """Take out source files and lines of the machine that exported: equal weights must give equal bytes anywhere."""
+    del graph.metadata_props[:]
+    for holder in (graph.graph, *graph.functions):
+        del holder.metadata_props[:]
+        for part in (*holder.node, *holder.value_info):
+            del part.metadata_props[:]
+            part.doc_string = ""
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
