@@ -34,6 +34,8 @@ def build(name: str, config: Mapping[str, Any]) -> Architecture:
     try:
         settings = module.Config(**config)
     except TypeError as error:
-        raise UserError(f"the configuration does not fit {name}: {error}", "compare it with the Config class") from error
+        raise UserError(
+            f"the configuration does not fit {name}: {error}", "compare it with the Config class"
+        ) from error
     model: Architecture = module.Model(settings)
     return model

@@ -29,7 +29,5 @@ class Architecture(nn.Module):
         """Both graphs in one: frames are pixels, [B, T, 3, S, S]."""
         batch, count = frames.shape[:2]
         embedded = self.vision(frames.flatten(0, 1)).view(batch, count, -1)
-        out: tuple[Tensor, Tensor, Tensor] = self.fusion(
-            embedded, frame_mask, audio, audio_mask, input_ids, text_mask
-        )
+        out: tuple[Tensor, Tensor, Tensor] = self.fusion(embedded, frame_mask, audio, audio_mask, input_ids, text_mask)
         return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,8 +54,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), bias))
-        x = x + self.dropout(self.mlp(self.norm2(x)))
-        return x
+        return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
@@ -90,7 +91,7 @@ class ConvStem(nn.Module):
             raise ValueError(f"patch must be a power of two of at least 2, not {patch}")
         channels = [3, *(max(16, width >> (halvings - i)) for i in range(1, halvings)), width]
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, width, 1))
 
@@ -179,8 +180,7 @@ class AudioEncoder(nn.Module):
         self.norm = nn.LayerNorm(mels)
         channels = [mels, *[width] * self.STRIDES]
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, after, 3, stride=2, padding=1)
-            for before, after in zip(channels, channels[1:], strict=False)
+            nn.Conv1d(before, after, 3, stride=2, padding=1) for before, after in pairwise(channels)
         )
         self.positions = positions(-(-length // 2**self.STRIDES), width)
         self.transformer = Transformer(width=width, heads=heads, layers=layers, dropout=dropout)

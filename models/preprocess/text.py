@@ -78,9 +78,8 @@ class TextEncoder:
             )
         self.template = template
         self.tokenizer = tokenizer
-        self._start = tokenizer.token_to_id(START)
-        self._end = tokenizer.token_to_id(END_OF_FIELD)
-        self._pad = tokenizer.token_to_id(PAD)
+        vocabulary = tokenizer.get_vocab()
+        self._start, self._end, self._pad = vocabulary[START], vocabulary[END_OF_FIELD], vocabulary[PAD]
 
     @classmethod
     def load(cls, template: TextTemplate, folder: Path) -> TextEncoder:
@@ -88,7 +87,9 @@ class TextEncoder:
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{folder / 'tokenizer.json'} cannot be read: {error}", "export the bundle again") from error
+            raise UserError(
+                f"{folder / 'tokenizer.json'} cannot be read: {error}", "export the bundle again"
+            ) from error
         return cls(template, tokenizer)
 
     def encode(self, fields: TextFields) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

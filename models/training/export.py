@@ -3,26 +3,26 @@ something."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import nn
 from torch.export import Dim
 
 from models.architectures.base import Architecture
 from models.bundle import BundleManifest
+from models.decision.policy import PolicyFile, save_policy
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
 
@@ -35,7 +35,7 @@ VISION_OUTPUTS = ("embeddings",)
 FUSION_INPUTS = ("frames", "frame_mask", "audio", "audio_mask", "input_ids", "text_mask")
 FUSION_OUTPUTS = ("level1_logits", "level2_logits", "embedding")
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def write_bundle(
     manifest: BundleManifest,
     taxonomy: Taxonomy,
     tokenizer: Tokenizer,
-    policy: Mapping[str, object],
+    policy: PolicyFile,
     probes: Probes,
     card: str,
 ) -> None:
@@ -82,7 +82,9 @@ def export_graphs(model: Architecture, folder: Path, *, sample: Probes) -> None:
     """vision.onnx and fusion.onnx in fp32. `sample` gives shapes alone; batch and lengths stay dynamic."""
     model = model.eval()
     pixels = torch.from_numpy(sample.pixels).flatten(0, 1)
-    _export_graph(model.vision, (pixels,), VISION_INPUTS, VISION_OUTPUTS, {"frames": {0: Dim("N")}}, folder / "vision.onnx")
+    _export_graph(
+        model.vision, (pixels,), VISION_INPUTS, VISION_OUTPUTS, {"frames": {0: Dim("N")}}, folder / "vision.onnx"
+    )
     fusion_inputs = (
         model.vision(pixels).detach().view(*sample.pixels.shape[:2], -1),
         *(torch.from_numpy(getattr(sample, name)) for name in FUSION_INPUTS[1:]),
@@ -135,7 +137,7 @@ def _write(
     manifest: BundleManifest,
     taxonomy: Taxonomy,
     tokenizer: Tokenizer,
-    policy: Mapping[str, object],
+    policy: PolicyFile,
     probes: Probes,
     card: str,
 ) -> None:
@@ -149,17 +151,14 @@ def _write(
             ExitCode.CHECK_FAILED,
         )
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
-    (folder / "policy.json").write_text(_json(policy), encoding="utf-8")
-    (folder / "bundle.json").write_text(_json(manifest.model_dump(mode="json")), encoding="utf-8")
+    save_policy(folder / "policy.json", policy)
+    (folder / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "CARD.md").write_text(card, encoding="utf-8")
-
-
-def _json(content: Mapping[str, object]) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def _export_graph(
@@ -170,8 +169,9 @@ def _export_graph(
     dynamic_shapes: dict[str, dict[int, Dim]],
     path: Path,
 ) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is absent
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
+        warnings.simplefilter("ignore")  # of its own dependencies
         program = torch.onnx.export(
             module,
             inputs,
@@ -183,6 +183,7 @@ def _export_graph(
             external_data=False,
             verbose=False,
         )
+    assert program is not None  # dynamo=True always returns one
     _make_names_unique(program)
     graph = program.model_proto
     _forget_origin(graph)
