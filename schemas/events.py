@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 BIGINT_MAX = 2**63 - 1
 INT_MAX = 2**31 - 1
+EVIDENCE_DEPTH = 8  # levels of nesting in a decision's evidence
 
 
 def _storable(text: str) -> str:
@@ -25,12 +27,47 @@ def _storable(text: str) -> str:
 
 
 def _utc(moment: datetime) -> datetime:
+    """In UTC, and inside the years that Python, Postgres and arithmetic with time spans all hold."""
+    if not 1970 <= moment.year <= 2999:
+        raise ValueError("the year is not in 1970..2999")
     return moment.astimezone(UTC)
+
+
+def _plain(value: object, depth: int = EVIDENCE_DEPTH) -> None:
+    """Raise ValueError unless jsonb can hold the value as it is."""
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    match value:
+        case str():
+            _storable(value)
+        case bool() | None:
+            pass
+        case int() if abs(value) > BIGINT_MAX:
+            raise ValueError("number is over bigint")
+        case float() if not math.isfinite(value):
+            raise ValueError("number is not finite")
+        case dict():
+            for name, inner in value.items():
+                _storable(name)
+                _plain(inner, depth - 1)
+        case list() | tuple():
+            for inner in value:
+                _plain(inner, depth - 1)
+        case int() | float():
+            pass
+        case _:
+            raise ValueError(f"a {type(value).__name__} has no JSON form")
+
+
+def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
+    _plain(value)
+    return value
 
 
 Text = Annotated[str, Field(max_length=100_000), AfterValidator(_storable)]
 Key = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+PlainObject = Annotated[dict[str, Any], AfterValidator(_plain_object)]
 Revision = Annotated[int, Field(ge=0, le=INT_MAX, strict=True)]
 Count = Annotated[int, Field(ge=0, le=BIGINT_MAX, strict=True)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -114,8 +151,8 @@ class LabelDecided(Event):
     encoder_id: Key
     policy_id: Key
     model_id: Key
-    evidence: dict[str, Any] = Field(default_factory=dict)
-    reasons: tuple[str, ...] = ()
+    evidence: PlainObject = Field(default_factory=dict)
+    reasons: tuple[Key, ...] = ()
     decided_at: Instant
 
 
@@ -134,7 +171,7 @@ class ReviewRequested(Event):
     top_k: tuple[Candidate, ...] = ()
     model_id: Key
     priority: Finite
-    reasons: tuple[str, ...]
+    reasons: tuple[Key, ...]
     deadline_at: Instant
 
 
@@ -192,7 +229,7 @@ class EngagementSnapshot(Event):
     reports: Count = 0
     completion_rate: Share | None = None
     mean_watch_s: Seconds | None = None
-    audience: dict[str, Share] = Field(default_factory=dict)
+    audience: dict[Key, Share] = Field(default_factory=dict)
     top_comments: tuple[Text, ...] = ()
     window_end: Instant
 

@@ -1,8 +1,8 @@
 """The taxonomy: level-1 and level-2 categories, in the order every array of logits follows.
 
 Format (JSON, UTF-8): version, name, level1[] and level2[]. A category has an id (ASCII slug; a level-2 id begins
-with its parent's), names in Chinese and English, prompts in both for models that read text, and harm: from 0 to 1, how bad a
-wrong answer is for people. Order is meaning: index i of a model's output is the i-th entry here.
+with its parent's), names in Chinese and English, prompts in both for models that read text, and harm: from 0 to 1,
+how bad a wrong answer is for people. Order is meaning: index i of a model's output is the i-th entry here.
 """
 
 from __future__ import annotations
