@@ -1,0 +1,75 @@
+"""One file a fault; each has NUMBER, TITLE and run(lab, form) -> Outcome."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Any, Protocol
+
+from tests.faults.lab import Field, Lab
+from tests.faults.ledger import Input, Verdict, judge
+
+
+class Form(StrEnum):
+    """quick runs in every CI; full is the promise in docs/reliability.md."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one fault showed. `failures` is empty when it passes."""
+
+    number: int
+    title: str
+    figures: dict[str, Any]
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def passes(self) -> bool:
+        return not self.failures
+
+
+class Scenario(Protocol):
+    NUMBER: int
+    TITLE: str
+
+    def run(self, lab: Lab, form: Form) -> Outcome: ...
+
+
+def all_scenarios() -> dict[int, Scenario]:
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    return {module.NUMBER: module for module in sorted(modules, key=lambda module: module.NUMBER)}
+
+
+def conclude(
+    scenario: Scenario,
+    field: Field,
+    figures: dict[str, Any],
+    failures: list[str] | None = None,
+    poison: set[Input] | None = None,
+) -> Outcome:
+    """Hold what is stored and announced against the ledger, and add what the scenario itself found."""
+    verdict = judge(field.read_back(), poison or set())
+    return Outcome(
+        scenario.NUMBER,
+        scenario.TITLE,
+        {"published": len(field.published)} | verdict.counts() | figures,
+        (failures or []) + _breaches(verdict),
+    )
+
+
+def rng_of(lab: Lab, number: int) -> Random:
+    return Random(lab.seed * 100 + number)
+
+
+def _breaches(verdict: Verdict) -> list[str]:
+    return [
+        f"{name.replace('_', ' ')}: {', '.join(items[:3])}"
+        for name in verdict.counts()
+        if (items := getattr(verdict, name))
+    ]

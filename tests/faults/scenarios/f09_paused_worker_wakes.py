@@ -1,0 +1,35 @@
+"""Fault 9: SIGSTOP for twice the session timeout, then on: a zombie may re-do work, never change a result."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.faults.lab import SESSION_TIMEOUT_S, Lab, wait_for
+from tests.faults.scenarios import Form, Outcome, conclude
+
+NUMBER = 9
+TITLE = "a paused worker wakes as a zombie"
+
+
+def run(lab: Lab, form: Form) -> Outcome:
+    rounds = 5 if form is Form.FULL else 1
+    with lab.field("zombie") as field:
+        for _ in range(rounds):
+            before = field.handled()
+            zombie, relay_zombie = field.start("classify"), field.start("relay")
+            field.publish(400)
+            wait_for(lambda start=before: field.handled() > start, 60, lambda: "nothing handled yet")  # type: ignore[misc]
+            zombie.pause()
+            relay_zombie.pause()
+            field.start("classify")
+            field.start("relay")
+            field.publish(200)
+            time.sleep(2 * SESSION_TIMEOUT_S)  # the fault itself
+            at_waking = field.query("SELECT count(*) FROM decisions")[0][0]
+            zombie.resume()
+            relay_zombie.resume()
+            field.await_settled(len(field.published), 120)
+            for worker in field.workers:
+                worker.terminate(30)
+        return conclude(sys.modules[__name__], field, {"rounds": rounds, "decided_before_waking": at_waking})

@@ -1,0 +1,39 @@
+"""Fault 12: SIGTERM under load: drained in 25 s, nothing processed again."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.faults.lab import Lab, wait_for
+from tests.faults.scenarios import Form, Outcome, conclude
+
+NUMBER = 12
+TITLE = "SIGTERM under load"
+DRAIN_LIMIT_S = 25.0
+
+
+def run(lab: Lab, form: Form) -> Outcome:
+    rounds = 10 if form is Form.FULL else 2
+    slowest = 0.0
+    again = 0
+    failures: list[str] = []
+    with lab.field("sigterm") as field:
+        field.start("relay")
+        for _ in range(rounds):
+            before = field.handled()
+            worker = field.start("classify")
+            field.publish(2000)
+            wait_for(lambda start=before: field.handled() > start, 60, lambda: "nothing handled yet")  # type: ignore[misc]
+            slowest = max(slowest, worker.terminate(60))
+            if worker.returncode != 0:
+                failures.append(f"exit code {worker.returncode}: {worker.log}")
+            # whatever was decided must also be committed: the next worker would read it again otherwise
+            again += field.handled() - sum(field.committed().values())
+        field.start("classify")
+        field.await_settled(len(field.published), 120)
+        if slowest > DRAIN_LIMIT_S:
+            failures.append(f"the slowest drain took {slowest:.1f} s")
+        if again:
+            failures.append(f"{again} inputs would be processed again")
+        figures = {"rounds": rounds, "slowest_drain_s": round(slowest, 1), "processed_again": again}
+        return conclude(sys.modules[__name__], field, figures, failures)
