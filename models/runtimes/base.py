@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +48,8 @@ class Runtime(Protocol):
     def fuse(self, inputs: FusionInputs) -> FusionOutputs: ...
 
     def close(self) -> None: ...
+
+
+def feed(inputs: FusionInputs, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The arrays that a graph takes, by name: one without audio has no such inputs."""
+    return {name: getattr(inputs, name) for name in names}

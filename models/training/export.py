@@ -21,19 +21,15 @@ from torch import nn
 from torch.export import Dim
 
 from models.architectures.base import Architecture
-from models.bundle import BundleManifest
+from models.bundle import BundleManifest, write_manifest
 from models.decision.policy import PolicyFile, save_policy
+from models.graphs import FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
 
 # Both ONNX Runtime and OpenVINO run it whole, and the exporter writes it without converting.
 OPSET = 18
 PARITY_TOLERANCE = 1e-4
-
-VISION_INPUTS = ("frames",)
-VISION_OUTPUTS = ("embeddings",)
-FUSION_INPUTS = ("frames", "frame_mask", "audio", "audio_mask", "input_ids", "text_mask")
-FUSION_OUTPUTS = ("level1_logits", "level2_logits", "embedding")
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -157,8 +153,8 @@ def _write(
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
     save_policy(folder / "policy.json", policy)
-    (folder / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "CARD.md").write_text(card, encoding="utf-8")
+    write_manifest(folder, manifest)
 
 
 def _export_graph(
