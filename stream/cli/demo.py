@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from deploy.local.state import StackInfo
+from deploy.local.stack import StackInfo
 from schemas.errors import ExitCode
 from stream.cli.options import Format, FormatOption
 
@@ -56,7 +56,7 @@ def demo(
 def _say_how_to_look_around(console: Console, folder: Path, info: StackInfo) -> None:
     console.print()
     console.print("the stack is still up:")
-    console.print(f"  labels in Postgres   {info.psql} -c 'SELECT * FROM labels LIMIT 20'")
+    console.print(f"  labels in Postgres   {info.psql} '{info.dsn}' -c 'SELECT * FROM labels LIMIT 20'")
     console.print(f"  Kafka                {info.bootstrap}  (video.labels.v1, video.review.v1, …)")
-    console.print(f"  any reelsort command reelsort --config {folder / 'reelsort.toml'} dlq ls")
+    console.print(f"  any reelsort command reelsort --config {info.settings_file} dlq ls")
     console.print(f"  stop it              reelsort down --folder {folder}")

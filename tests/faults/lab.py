@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -42,6 +43,20 @@ class Lab:
     def close(self) -> None:
         stack.down(self.folder)
 
+    def stop_server(self, name: stack.ServerName) -> None:
+        stack.down(self.folder, servers=(name,))
+
+    def kill_server(self, name: stack.ServerName) -> None:
+        """SIGKILL, and wait until it is gone."""
+        info = stack.status(self.folder)
+        assert info is not None
+        process = psutil.Process(info.kafka.pid if name == "kafka" else info.postgres.pid)
+        process.kill()
+        process.wait(30)
+
+    def start_servers(self) -> None:
+        stack.up(self.folder)
+
     @contextmanager
     def field(self, name: str, **settings: str) -> Iterator[Field]:
         """An empty database, topics and groups named after the scenario. `settings` are REELSORT_ variables."""
@@ -49,7 +64,7 @@ class Lab:
         label = f"{name}_{self._fields}"
         with psycopg.connect(self.info.dsn, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{label}"')
-        dsn = self.info.dsn_of(label)
+        dsn = f"{self.info.dsn.rsplit('/', 1)[0]}/{label}"
         upgrade(dsn)
         environment = {
             "REELSORT_KAFKA__BOOTSTRAP": self.info.bootstrap,
@@ -136,6 +151,10 @@ class Field:
             "SELECT (SELECT count(*) FROM decisions WHERE trigger = 'publish') + (SELECT count(*) FROM dead_letters)"
         )
         return int(row[0])
+
+    def await_progress(self, beyond: int, timeout: float = 60) -> None:
+        """Until more than `beyond` inputs are handled."""
+        wait_for(lambda: self.handled() > beyond, timeout, lambda: f"{self.handled()} handled")
 
     def settled(self, inputs: int) -> bool:
         """Everything handled, announced and committed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.faults.lab import SESSION_TIMEOUT_S, Lab, wait_for
+from tests.faults.lab import SESSION_TIMEOUT_S, Lab
 from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 9
@@ -19,7 +19,7 @@ def run(lab: Lab, form: Form) -> Outcome:
             before = field.handled()
             zombie, relay_zombie = field.start("classify"), field.start("relay")
             field.publish(400)
-            wait_for(lambda start=before: field.handled() > start, 60, lambda: "nothing handled yet")  # type: ignore[misc]
+            field.await_progress(before)
             zombie.pause()
             relay_zombie.pause()
             field.start("classify")

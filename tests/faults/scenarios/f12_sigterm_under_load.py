@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.faults.lab import Lab, wait_for
+from tests.faults.lab import Lab
 from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 12
@@ -23,7 +23,7 @@ def run(lab: Lab, form: Form) -> Outcome:
             before = field.handled()
             worker = field.start("classify")
             field.publish(2000)
-            wait_for(lambda start=before: field.handled() > start, 60, lambda: "nothing handled yet")  # type: ignore[misc]
+            field.await_progress(before)
             slowest = max(slowest, worker.terminate(60))
             if worker.returncode != 0:
                 failures.append(f"exit code {worker.returncode}: {worker.log}")
