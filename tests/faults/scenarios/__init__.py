@@ -52,9 +52,10 @@ def conclude(
     figures: dict[str, Any],
     failures: list[str] | None = None,
     poison: set[Input] | None = None,
+    unparsed: int = 0,
 ) -> Outcome:
     """Hold what is stored and announced against the ledger, and add what the scenario itself found."""
-    verdict = judge(field.read_back(), poison or set())
+    verdict = judge(field.read_back(), poison or set(), unparsed)
     return Outcome(
         scenario.NUMBER,
         scenario.TITLE,

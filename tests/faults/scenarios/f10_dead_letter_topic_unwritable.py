@@ -41,10 +41,5 @@ def run(lab: Lab, form: Form) -> Outcome:
         arrived = len(field.read_topic(VIDEO_DEAD))
         if arrived != poison_count:
             failures.append(f"{arrived} dead letters arrived instead of {poison_count}")
-        verdict = conclude(sys.modules[__name__], field, {}, failures)
-        return Outcome(
-            NUMBER,
-            TITLE,
-            verdict.figures | {"outbox_grew_to": grown, "labels_waited_s": round(announced, 1), "arrived": arrived},
-            [failure for failure in verdict.failures if not failure.startswith("wrong dead letters: ")],
-        )
+        figures = {"outbox_grew_to": grown, "labels_waited_s": round(announced, 1), "arrived": arrived}
+        return conclude(sys.modules[__name__], field, figures, failures, unparsed=poison_count)
