@@ -20,7 +20,7 @@ TICKS_PER_SECOND = 1000
 
 
 def picture(index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Picture number `index`, [H, W, 3]: gradients that move, a square that moves, and a level that tells pictures apart."""
+    """Picture number `index`, [H, W, 3]: moving gradients, a moving square, a blue level that tells pictures apart."""
     width, height = size
     x = np.arange(width)[None, :]
     y = np.arange(height)[:, None]
@@ -55,9 +55,10 @@ def write_clip(
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode `seconds` x `fps` pictures (or one per stamp of `stamps_ms`: variable rate) and a 440 Hz tone; returns `path`.
+    """Encode `seconds` x `fps` pictures (or one per stamp of `stamps_ms`: variable rate) and a 440 Hz tone.
 
-    The container follows the suffix. The tone is AAC, in webm Opus. `gop` is the largest distance of keyframes.
+    Returns `path`. The container follows the suffix; the tone is AAC, in webm Opus; `gop` is the largest distance of
+    keyframes.
     """
     stamps = list(stamps_ms) if stamps_ms is not None else [round(i * 1000 / fps) for i in range(round(seconds * fps))]
     settings = {**CODEC_OPTIONS.get(codec, {}), **(options or {})}

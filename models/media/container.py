@@ -1,0 +1,197 @@
+"""Opening a container that nobody vouches for, and reading its packets under caps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from models.media.types import MediaError, MediaLimits
+
+VIDEO_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
+AUDIO_CODECS = frozenset({"aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "eac3", "pcm_s16le", "pcm_s16be"})
+# libavformat probes with decoders: these names are theirs, not the codecs'.
+_DECODERS = "h264,hevc,vp9,av1,libdav1d,aac,mp3,mp3float,opus,libopus,vorbis,flac,alac,ac3,eac3,pcm_s16le,pcm_s16be"
+_ISO_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"})
+_EBML = b"\x1a\x45\xdf\xa3"
+_OTHER_CONTAINERS = {
+    b"RIFF": "AVI or WAV",
+    b"OggS": "Ogg",
+    b"FLV\x01": "Flash video",
+    b"#EXTM3U": "a playlist",
+    b"ffconcat": "a concatenation script",
+    b"<?xml": "XML (a DASH manifest?)",
+    b"\x47\x40": "an MPEG transport stream",
+    b"\x00\x00\x01\xba": "an MPEG program stream",
+}
+_ASPECT = 32  # beyond this the long side of a centre crop would be a bomb, and nothing could be seen
+_SLACK_S, _SLACK = 0.1, 0.02  # containers round durations, and the tracks of one file end at different moments
+
+
+@dataclass(frozen=True)
+class Packets:
+    """All packets that matter, in decode order.
+
+    tick: the unit of the pictures' stamps, seconds. promised_end_s: where the header says the file ends, if it says so.
+    complete: whether what came reaches that far.
+    """
+
+    tick: Fraction
+    pictures: list[Packet[VideoStream]]
+    sound: list[Packet[AudioStream]]
+    promised_end_s: float | None
+    complete: bool
+
+
+def sniff(path: Path) -> str:
+    """The libavformat demuxer for this file, by its first bytes and never by its name: 'mov' or 'matroska'."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise MediaError("unreadable", error.strerror or str(error)) from error
+    if head[4:8] in _ISO_BOXES:
+        return "mov"
+    if head.startswith(_EBML):
+        return "matroska"
+    for magic, name in _OTHER_CONTAINERS.items():
+        if head.startswith(magic):
+            raise MediaError("container", f"{name}; mp4, mov, webm and matroska are read")
+    raise MediaError("not_media", "the file is empty" if not head else "neither mp4, mov, webm nor matroska")
+
+
+@contextmanager
+def opened(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
+    """The container, opened with the sniffed demuxer alone, from a local file alone, with `limits` inside FFmpeg too.
+
+    Raises MediaError; errors of FFmpeg raised in the body are turned into MediaError('decode_failed').
+    """
+    demuxer = sniff(path)
+    if (size := path.stat().st_size) > limits.max_bytes:
+        raise MediaError("too_large", f"{size} bytes, at most {limits.max_bytes}")
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
+        "codec_whitelist": _DECODERS,
+        "max_pixels": str(limits.max_pixels),  # the probe decodes too: no raster above the cap is allocated
+        "max_streams": "32",
+    }
+    try:
+        container = av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, metadata_errors="replace")
+    except MemoryError as error:
+        raise MediaError("memory", "its header wants more memory than there is") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError("container", _reason(error)) from error
+    with container:
+        try:
+            yield container
+        except MemoryError as error:
+            raise MediaError("memory", "it wants more memory than there is") from error
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError("decode_failed", _reason(error)) from error
+
+
+def video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream:
+    """The first moving picture, checked by what its header says. Cover art is no moving picture."""
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    stream = next((s for s in container.streams.video if not s.disposition & still), None)
+    if stream is None:
+        raise MediaError("no_video", "the file holds no video stream")
+    if (codec := codec_name(stream)) not in VIDEO_CODECS:
+        raise MediaError("codec", f"{codec or 'an unknown one'}; h264, hevc, vp9 and av1 are decoded")
+    check_picture(stream.codec_context.width, stream.codec_context.height, limits)
+    if stream.frames > limits.max_frames:
+        raise MediaError("too_many_frames", f"{stream.frames}, at most {limits.max_frames}")
+    promised = _promised_end_s(container, stream)
+    if promised is not None and promised > limits.max_duration_s:
+        raise MediaError("too_long", f"{promised:.1f} s, at most {limits.max_duration_s:.1f}")
+    return stream
+
+
+def check_picture(width: int, height: int, limits: MediaLimits) -> None:
+    """Raises MediaError where a picture is larger, or longer and thinner, than allowed."""
+    if width <= 0 or height <= 0:
+        raise MediaError("container", "the header gives no picture size")
+    if width * height > limits.max_pixels:
+        raise MediaError("too_many_pixels", f"{width}x{height}, at most {limits.max_pixels} pixels")
+    if max(width, height) > _ASPECT * min(width, height):
+        raise MediaError("too_many_pixels", f"{width}x{height} is longer than {_ASPECT} times its width")
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The first audio stream whose codec is allowed."""
+    return next((stream for stream in container.streams.audio if codec_name(stream) in AUDIO_CODECS), None)
+
+
+def codec_name(stream: Stream) -> str | None:
+    """The standard's name ('av1', not 'libdav1d'); None where there is no decoder for it."""
+    context = cast("CodecContext | None", stream.codec_context)  # the stubs do not say so
+    return None if context is None else context.codec.canonical_name
+
+
+def read_packets(
+    container: InputContainer, video: VideoStream, sound: AudioStream | None, seconds: float, limits: MediaLimits
+) -> Packets:
+    """Demux once. Pictures: all of them. Sound: the first `seconds`. Damage ends the reading, as the end would."""
+    pictures: list[Packet[VideoStream]] = []
+    heard: list[Packet[AudioStream]] = []
+    begin, end = float("inf"), float("-inf")
+    streams = (video,) if sound is None else (video, sound)
+    try:
+        for packet in container.demux(*streams):
+            if packet.size == 0 or packet.is_corrupt:
+                continue
+            at = _seconds(packet)
+            begin, end = min(begin, at), max(end, at + (packet.duration or 0) * float(packet.time_base))
+            if packet.stream_index == video.index:
+                pictures.append(cast("Packet[VideoStream]", packet))
+            elif at < seconds:
+                heard.append(cast("Packet[AudioStream]", packet))
+            if len(pictures) > limits.max_frames:
+                raise MediaError("too_many_frames", f"more than {limits.max_frames}")
+    except av.InvalidDataError:
+        pass
+    length = max(end - begin, 0.0)
+    if length > limits.max_duration_s:
+        raise MediaError("too_long", f"{length:.1f} s, at most {limits.max_duration_s:.1f}")
+    if len(pictures) > limits.max_fps * max(length, 1.0):
+        raise MediaError("too_many_frames", f"{len(pictures)} in {length:.2f} s, at most {limits.max_fps:g} a second")
+    promised = _promised_end_s(container, video)
+    complete = promised is None or promised <= end + max(_SLACK_S, _SLACK * promised)
+    return Packets(video.time_base or Fraction(1), pictures, heard, promised, complete)
+
+
+def _promised_end_s(container: InputContainer, video: VideoStream) -> float | None:
+    """Where the header says the file ends, if it is the header that says so.
+
+    Without one libavformat guesses from bit rates, and a guess condemns nobody. In mp4 and mov a sample table, in
+    matroska streams without a bit rate tell that it is no guess.
+    """
+    if container.format.name.startswith("mov"):
+        guessed = video.frames == 0
+    else:
+        guessed = any(stream.codec_context.bit_rate for stream in container.streams if codec_name(stream))
+    if guessed or container.duration is None:
+        return None
+    return container.duration / av.time_base
+
+
+def _seconds(packet: Packet[Stream]) -> float:
+    ticks = packet.pts if packet.pts is not None else packet.dts
+    return 0.0 if ticks is None else float(ticks * packet.time_base)
+
+
+def _reason(error: BaseException) -> str:
+    """FFmpeg's own words without the path, which may hold what the log should not."""
+    return (getattr(error, "strerror", None) or str(error)).split(": '")[0]
