@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
@@ -45,18 +46,30 @@ class Table(DeclarativeBase):
     }
 
 
+# Tables whose rows come and go in minutes. Vacuum's default is a share of the table's size, which may have been taken
+# at its peak or at nothing; a fixed count keeps dead rows few, so that reading the queue stays cheap.
+QUEUE_STORAGE = {
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 2000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
+
 class Video(Table):
-    """What was published, newest revision; the row every decider locks."""
+    """What was published, newest revision; the row every decider locks.
+
+    Of a video whose removal came before its publication only video_id and removed_at are known.
+    """
 
     __tablename__ = "videos"
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
-    revision: Mapped[int] = mapped_column(Integer)
-    author_id: Mapped[str]
-    media_uri: Mapped[str]
-    published_at: Mapped[datetime]
-    title: Mapped[str]
-    payload: Mapped[dict[str, Any]]  # the event's other fields (ocr, asr, tags, …)
+    revision: Mapped[int] = mapped_column(Integer, server_default="0")
+    author_id: Mapped[str | None]
+    media_uri: Mapped[str | None]
+    published_at: Mapped[datetime | None]
+    title: Mapped[str] = mapped_column(server_default="")
+    payload: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # the event's other fields (ocr, asr, tags, …)
     removed_at: Mapped[datetime | None]
     traceparent: Mapped[str | None]
     first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -90,9 +103,13 @@ class DecisionRow(Table):
             "model_id",
             "run_id",
             unique=True,
-            postgresql_where="trigger IN ('publish', 'replay')",
+            postgresql_where=text("trigger IN ('publish', 'replay')"),
         ),
         Index("ix_decisions_decided_at", "decided_at"),
+        CheckConstraint("source IN ('model', 'human')", name="source"),
+        CheckConstraint(
+            "trigger IN ('publish', 'engagement', 'author', 'replay', 'review', 'rollback')", name="trigger"
+        ),
     )
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
@@ -124,7 +141,9 @@ class CurrentLabel(Table):
 
     __tablename__ = "current_labels"
     __table_args__ = (
-        CheckConstraint("status IN ('labelled','labelled_level1','in_review','failed','withdrawn')", name="status"),
+        CheckConstraint("status IN ('labelled', 'labelled_level1', 'in_review', 'failed', 'withdrawn')", name="status"),
+        CheckConstraint("source IN ('model', 'human')", name="source"),
+        {"postgresql_with": {"fillfactor": 80}},  # rows are rewritten in place, without touching an index
     )
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
@@ -150,8 +169,9 @@ class ReviewTask(Table):
 
     __tablename__ = "review_tasks"
     __table_args__ = (
-        Index("uq_review_tasks_open", "video_id", unique=True, postgresql_where="state = 'open'"),
-        Index("ix_review_tasks_queue", "priority", postgresql_where="state = 'open'"),
+        Index("uq_review_tasks_open", "video_id", unique=True, postgresql_where=text("state = 'open'")),
+        Index("ix_review_tasks_queue", "priority", postgresql_where=text("state = 'open'")),
+        CheckConstraint("state IN ('open', 'decided', 'withdrawn')", name="state"),
     )
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
@@ -185,6 +205,7 @@ class Promotion(Table):
     """Which model is live: append-only; the highest epoch is in force."""
 
     __tablename__ = "promotions"
+    __table_args__ = (CheckConstraint("kind IN ('promote', 'rollback')", name="kind"),)
 
     epoch: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     model_id: Mapped[str]
@@ -202,7 +223,7 @@ class Outbox(Table):
     """
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_shard_id", "shard", "id"),)
+    __table_args__ = (Index("ix_outbox_shard_id", "shard", "id"), {"postgresql_with": QUEUE_STORAGE})
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     shard: Mapped[int] = mapped_column(SmallInteger)  # hash(video_id) in [0, 64): relays own ranges of it
@@ -243,6 +264,7 @@ class Attempt(Table):
     """Inputs in hand, counted before decode, so that one that kills the process is found."""
 
     __tablename__ = "attempts"
+    __table_args__ = ({"postgresql_with": QUEUE_STORAGE | {"fillfactor": 70}},)
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int] = mapped_column(Integer, primary_key=True)
