@@ -34,7 +34,7 @@ class PartitionOffsets:
     def done(self, offset: int) -> bool:
         """The record's effects are durable. False: it was known to be."""
         waiting, done = self._waiting, self._done
-        if not waiting or offset < waiting[0].offset or offset in done:
+        if not waiting or not waiting[0].offset <= offset <= self._last or offset in done:
             return False
         if offset != waiting[0].offset:
             done.add(offset)
