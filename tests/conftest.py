@@ -1,0 +1,77 @@
+"""Fixtures of every package. Those that need a server start the session's real Kafka and Postgres on first use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.state import StackInfo
+from schemas.topics import TOPICS
+from stream.kafka import create_topics
+from stream.settings import DatabaseSettings, KafkaSettings, Settings
+from tests.support import databases, session_stack
+from tests.support.kafka import await_leaders, delete
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        session_stack.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        session_stack.end()
+
+
+@pytest.fixture(scope="session")
+def stack() -> StackInfo:
+    """The session's Kafka and Postgres. Not to be stopped: tests that do so start a stack of their own."""
+    return session_stack.running()
+
+
+@pytest.fixture
+def kafka(stack: StackInfo) -> str:
+    """The bootstrap address."""
+    return stack.bootstrap
+
+
+@pytest.fixture
+def empty_dsn(stack: StackInfo) -> Iterator[str]:
+    """A new database with nothing in it."""
+    with databases.database(stack) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(stack: StackInfo) -> Iterator[str]:
+    """A new database with every migration applied."""
+    with databases.database(stack, databases.migrated_template(stack)) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def topic_names() -> dict[str, str]:
+    """Standard topic name -> a name that is this test's own. Nothing is created."""
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    return {standard: f"{prefix}.{standard}" for standard in TOPICS}
+
+
+@pytest.fixture
+def settings(stack: StackInfo, dsn: str, topic_names: dict[str, str]) -> Settings:
+    """Settings of a running system on this test's own database, topics and groups."""
+    prefix = next(iter(topic_names.values())).split(".")[0]
+    return Settings(
+        kafka=KafkaSettings(bootstrap=stack.bootstrap, group_prefix=prefix, topics=topic_names, partitions=3),
+        database=DatabaseSettings(dsn=dsn),
+    )
+
+
+@pytest.fixture
+def topics(settings: Settings, topic_names: dict[str, str]) -> Iterator[dict[str, str]]:
+    """`topic_names`, with the topics created (three partitions each)."""
+    create_topics(settings)
+    await_leaders(settings.kafka.bootstrap, topic_names.values())
+    yield topic_names
+    delete(settings.kafka.bootstrap, topic_names.values())
