@@ -99,9 +99,8 @@ _MEND = "export the bundle again with `reelsort export`"
 
 def _checked(arrays: dict[str, NDArray[np.generic]], bundle: Bundle, path: Path) -> Golden:
     manifest, taxonomy = bundle.manifest, bundle.taxonomy
-    if missing := [
-        name for name in ("pixels", "embeddings", *FUSION_INPUTS[1:], *FUSION_OUTPUTS) if name not in arrays
-    ]:
+    needed = ("pixels", "embeddings", *FUSION_INPUTS[1:], *FUSION_OUTPUTS)
+    if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{path} has no array {missing[0]}", _MEND)
     probes, frames = arrays["frame_mask"].shape if arrays["frame_mask"].ndim == 2 else (0, 0)
     if not probes:

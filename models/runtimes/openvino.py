@@ -1,7 +1,7 @@
 """OpenVINO on a CPU, at the precision that is asked for.
 
-Its own default is bf16 wherever the instructions exist, which is slower than f32 where they are not AMX, and less exact:
-hence the explicit hint, and the choice by timing.
+Its own default is bf16 wherever the instructions exist, which is slower than f32 where they are not AMX, and less
+exact: hence the explicit hint, and the choice by timing.
 """
 
 from __future__ import annotations
