@@ -46,6 +46,9 @@ EVENT_TYPES: Mapping[type[Event], str] = {
 }
 """ce_type of each event."""
 
+OUTSIDE = frozenset({"upload service", "platform"})
+"""Writers that are not reelsort."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
