@@ -50,6 +50,7 @@ DRAIN_SHARE = 0.8  # of max.poll.interval: a longer drain at the end would cost 
 CLOSE_S = 4.0  # the last commit and leaving the group
 COMMIT_GUARD_S = 30.0
 REPORT_S = 1.0
+ANSWERING_MS = 2000
 
 
 class ConsumerRuntime:
@@ -319,8 +320,7 @@ class ConsumerRuntime:
             _log.warning("kafka: %s", error.str())
 
     def _on_stats(self, statistics: str) -> None:
-        """A member may hold no partition and be ready all the same: only the statistics say that it has joined."""
-        if orjson.loads(statistics).get("cgrp", {}).get("join_state") == "steady":
+        if has_joined(statistics):
             self._joined.met()
 
     # --- reports and the end --------------------------------------------------------------------------------------
@@ -349,6 +349,18 @@ class ConsumerRuntime:
                 self._consumer.close()
             self._health.end("poll")
             self._joined.unmet("left the group")
+
+
+def has_joined(statistics: str) -> bool:
+    """Whether this member belongs to its group, from librdkafka's statistics: it may hold no partition at all.
+
+    With the consumer protocol a member without partitions never leaves the join state "init": what tells is that its
+    coordinator has been answering for a while (a refusal would have been an error).
+    """
+    group = orjson.loads(statistics).get("cgrp", {})
+    if group.get("join_state") == "steady":
+        return True
+    return group.get("state") == "up" and group.get("stateage", 0) >= ANSWERING_MS
 
 
 def _named(partitions: Sequence[KafkaPartition] | Sequence[TopicPartition]) -> str:
