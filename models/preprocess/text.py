@@ -79,7 +79,7 @@ class TextEncoder:
         self.template = template
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
-        self._start, self._end, self._pad = vocabulary[START], vocabulary[END_OF_FIELD], vocabulary[PAD]
+        self._start, self._end, self.pad = vocabulary[START], vocabulary[END_OF_FIELD], vocabulary[PAD]
 
     @classmethod
     def load(cls, template: TextTemplate, folder: Path) -> TextEncoder:
@@ -106,6 +106,6 @@ class TextEncoder:
             any_text = any_text or bool(tokens)
             ids += [*tokens, self._end]
         length = next(bucket for bucket in sorted(self.template.length_buckets) if bucket >= len(ids))
-        input_ids = np.full(length, self._pad, np.int64)
+        input_ids = np.full(length, self.pad, np.int64)
         input_ids[: len(ids)] = ids
         return input_ids, (np.arange(length) < len(ids)) & any_text

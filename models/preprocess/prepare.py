@@ -1,0 +1,62 @@
+"""A decoded clip and its words -> what a model takes. Serving's one way in; training uses the same parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, PixelNorm, TextTemplate
+from models.media.types import AudioPlan, Clip
+from models.preprocess.audio import log_mel
+from models.preprocess.pixels import normalise
+from models.preprocess.text import TextEncoder, TextFields
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """One video. Masks are True where something is; a missing modality is all False.
+
+    frames: float32 [T, 3, S, S], normalised; audio: float32 [A, F] log-mel; input_ids: int64 [L], L a length bucket.
+    """
+
+    frames: NDArray[np.float32]
+    frame_mask: NDArray[np.bool_]
+    audio: NDArray[np.float32]
+    audio_mask: NDArray[np.bool_]
+    input_ids: NDArray[np.int64]
+    text_mask: NDArray[np.bool_]
+
+
+class Preprocessor:
+    """What a bundle says of pixels, sound and text, ready to use. Thread-safe."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises UserError where the bundle's tokenizer cannot be read or does not fit its template."""
+        self._pixels: PixelNorm = bundle.manifest.pixels
+        self._audio_plan: AudioPlan | None = bundle.manifest.audio_plan
+        self.text: TextEncoder = text_encoder(bundle.folder, bundle.manifest.text)
+
+    def prepare(self, clip: Clip, fields: TextFields) -> ModelInputs:
+        """The clip must have been decoded by the bundle's own frame and audio plan."""
+        frames = normalise(clip.frames, self._pixels.mean, self._pixels.std)
+        if self._audio_plan is None:
+            audio, audio_mask = np.zeros((1, 1), np.float32), np.zeros(1, np.bool_)
+        else:
+            audio, audio_mask = log_mel(clip.audio, self._audio_plan)
+        input_ids, text_mask = self.text.encode(fields)
+        return ModelInputs(
+            frames=frames,
+            frame_mask=np.ones(len(frames), np.bool_),
+            audio=audio,
+            audio_mask=audio_mask,
+            input_ids=input_ids,
+            text_mask=text_mask,
+        )
+
+
+def text_encoder(folder: Path, template: TextTemplate) -> TextEncoder:
+    """The text front end of a bundle or a training run."""
+    return TextEncoder.load(template, folder / "tokenizer")

@@ -1,0 +1,139 @@
+"""A manifest and its decoded clips as arrays: what training, calibration and evaluation draw batches from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from models.bundle import PixelNorm
+from models.preprocess.pixels import normalise
+from models.preprocess.text import TextEncoder, TextFields
+from models.training.decoded import DecodedClips
+from schemas.errors import UserError
+from schemas.manifest import ManifestRow, Split
+from schemas.taxonomy import Taxonomy
+
+MANIFEST = "manifest.jsonl"
+
+PictureChange = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # [B, T, S, S, 3] -> the same
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The inputs of a model, B videos: frames float32 [B, T, 3, S, S] and the rest as in FusionInputs."""
+
+    frames: NDArray[np.float32]
+    frame_mask: NDArray[np.bool_]
+    audio: NDArray[np.float32]
+    audio_mask: NDArray[np.bool_]
+    input_ids: NDArray[np.int64]
+    text_mask: NDArray[np.bool_]
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """In the order in which a model takes them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """N videos. text_lengths counts tokens, 0 for none; targets are level-2 indices in taxonomy order."""
+
+    video_ids: tuple[str, ...]
+    clips: DecodedClips
+    input_ids: NDArray[np.int64]  # [N, longest]
+    text_lengths: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    pixels: PixelNorm
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    def batch(self, index: NDArray[np.int64], change: PictureChange | None = None) -> Batch:
+        """The examples at `index`, padded no further than the longest of them needs; `change` moves raw pictures."""
+        pictures = self.clips.frames[index]
+        if change:
+            pictures = change(pictures)
+        flat = normalise(pictures.reshape(-1, *pictures.shape[2:]), self.pixels.mean, self.pixels.std)
+        frames = flat.reshape(*pictures.shape[:2], *flat.shape[1:])
+        audio_length = max(1, int(self.clips.audio_lengths[index].max()))
+        text_length = max(1, int(self.text_lengths[index].max()))
+        return Batch(
+            frames=frames,
+            frame_mask=np.ones(frames.shape[:2], np.bool_),
+            audio=self.clips.audio[index, :audio_length],
+            audio_mask=np.arange(audio_length) < self.clips.audio_lengths[index, None],
+            input_ids=self.input_ids[index, :text_length],
+            text_mask=np.arange(text_length) < self.text_lengths[index, None],
+        )
+
+
+def read_manifest(data: Path) -> list[ManifestRow]:
+    """Every line of a dataset's manifest. Raises UserError, naming the line, where one is not what it should be."""
+    path = data / MANIFEST
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", "make a dataset with `reelsort data make`, or name its folder"
+        ) from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(ManifestRow.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{path}, line {number}: {where}: {first['msg']}", "mend or remove the line") from error
+    return rows
+
+
+def rows_of(rows: Iterable[ManifestRow], split: Split) -> list[ManifestRow]:
+    """The labelled rows of a split. Raises UserError where there is none."""
+    chosen = [row for row in rows if row.split == split and row.label is not None]
+    if not chosen:
+        raise UserError(f"the dataset has no labelled video in its {split} split", "make one that has, or add lines")
+    return chosen
+
+
+def fields_of(row: ManifestRow) -> TextFields:
+    """The words of a row."""
+    return TextFields(title=row.title, ocr=row.ocr, asr=row.asr, tags=row.tags)
+
+
+def targets_of(rows: Iterable[ManifestRow], taxonomy: Taxonomy) -> NDArray[np.int64]:
+    """Level-2 indices of the rows' labels. Raises UserError for a label that the taxonomy does not have."""
+    index = taxonomy.level2_index
+    targets = []
+    for row in rows:
+        if row.label is None or row.label not in index:
+            raise UserError(
+                f"{row.video_id} has the label {row.label}, which is no category of this model",
+                "train again with it, or take the line out",
+            )
+        targets.append(index[row.label])
+    return np.array(targets, np.int64)
+
+
+def build_examples(
+    rows: list[ManifestRow], clips: DecodedClips, encoder: TextEncoder, taxonomy: Taxonomy, pixels: PixelNorm
+) -> Examples:
+    """Rows and their clips (in the same order) as examples."""
+    encoded = [encoder.encode(fields_of(row)) for row in rows]
+    longest = max(encoder.template.length_buckets)
+    input_ids = np.full((len(rows), longest), encoder.pad, np.int64)
+    for place, (ids, _) in enumerate(encoded):
+        input_ids[place, : len(ids)] = ids
+    return Examples(
+        video_ids=tuple(row.video_id for row in rows),
+        clips=clips,
+        input_ids=input_ids,
+        text_lengths=np.array([int(mask.sum()) for _, mask in encoded], np.int64),
+        targets=targets_of(rows, taxonomy),
+        pixels=pixels,
+    )

@@ -1,0 +1,123 @@
+"""Every clip of a manifest, decoded once and kept: what the frame plan and the audio plan leave of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from models.media.decode import decode_clip
+from models.media.types import AudioPlan, FramePlan, MediaError
+from models.preprocess.audio import log_mel, steps
+from schemas.errors import UserError
+from schemas.manifest import ManifestRow
+
+Progress = Callable[[int, int], None]  # (done, all)
+
+_FORMAT = 1  # of the kept arrays; a new one where decoding or the log-mel changes
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedClips:
+    """frames: uint8 [N, T, S, S, 3]; audio: float32 [N, A, F], zeros after its length; audio_lengths: [N], 0 for a
+    video without sound. The arrays are memory-mapped files."""
+
+    frames: NDArray[np.uint8]
+    audio: NDArray[np.float32]
+    audio_lengths: NDArray[np.int64]
+
+
+def decode_all(
+    data: Path,
+    rows: Sequence[ManifestRow],
+    frame_plan: FramePlan,
+    audio_plan: AudioPlan,
+    *,
+    processes: int = 2,
+    progress: Progress | None = None,
+) -> DecodedClips:
+    """Decode the rows' videos, or read what an earlier call with the same rows and plans kept in `data`/.decoded.
+
+    Raises UserError, naming the file, where a video cannot be decoded.
+    """
+    kept = data / ".decoded" / _key(data, rows, frame_plan, audio_plan)
+    if not kept.is_dir():
+        scratch = kept.with_suffix(".partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        _decode_into(scratch, data, rows, frame_plan, audio_plan, processes, progress)
+        scratch.rename(kept)
+    frames, audio, lengths = (np.load(kept / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths))
+
+
+_ARRAYS = ("frames", "audio", "audio_lengths")
+
+Decoded = tuple[NDArray[np.uint8], NDArray[np.float32], int]  # pictures, log-mel, its length
+
+
+def _decode_into(
+    folder: Path,
+    data: Path,
+    rows: Sequence[ManifestRow],
+    frame_plan: FramePlan,
+    audio_plan: AudioPlan,
+    processes: int,
+    progress: Progress | None,
+) -> None:
+    count, side = len(rows), frame_plan.size
+    frames = open_memmap(
+        folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, frame_plan.count, side, side, 3)
+    )
+    audio = open_memmap(
+        folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, steps(audio_plan), audio_plan.mels)
+    )
+    lengths = np.zeros(count, np.int64)
+    decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)
+    paths = [data / row.path for row in rows]
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for index, decoded in enumerate(pool.map(decode, paths, chunksize=16)):
+                frames[index], audio[index], lengths[index] = decoded
+                if progress:
+                    progress(index + 1, count)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    frames.flush()
+    audio.flush()
+    np.save(folder / "audio_lengths.npy", lengths)
+
+
+def _decode_one(path: Path, frame_plan: FramePlan, audio_plan: AudioPlan) -> Decoded:
+    try:
+        clip = decode_clip(path, frame_plan, audio_plan)
+    except MediaError as error:
+        raise UserError(f"{path} cannot be decoded: {error}", "take its line out of the manifest") from error
+    features, mask = log_mel(clip.audio, audio_plan)
+    return clip.frames, features, int(mask.sum())
+
+
+def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_plan: AudioPlan) -> str:
+    """Which files, as they are now, by which plans."""
+    files = []
+    for row in rows:
+        try:
+            stat = (data / row.path).stat()
+        except OSError as error:
+            raise UserError(
+                f"{data / row.path} cannot be read: {error.strerror}", "make the dataset again, or name its folder"
+            ) from error
+        files.append((row.path, stat.st_size, stat.st_mtime_ns))
+    what = json.dumps([_FORMAT, asdict(frame_plan), asdict(audio_plan), files])
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
