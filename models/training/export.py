@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -24,6 +23,7 @@ from models.architectures.base import Architecture
 from models.bundle import BundleManifest, write_manifest
 from models.decision.policy import PolicyFile, save_policy
 from models.graphs import FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
+from models.training.weights import save_weights
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
 
@@ -147,8 +147,7 @@ def _write(
             ExitCode.CHECK_FAILED,
         )
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+    save_weights(model, folder / "model.safetensors")
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")

@@ -1,0 +1,172 @@
+"""A run: the folder that a training leaves, and all that calibration, evaluation and export need of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.architectures import build
+from models.architectures.base import Architecture
+from models.preprocess.audio import steps
+from models.preprocess.prepare import text_encoder
+from models.preprocess.text import END_OF_FIELD, SPECIAL_TOKENS, TextEncoder, train_tokenizer
+from models.training.dataset import (
+    MANIFEST,
+    Examples,
+    build_examples,
+    fields_of,
+    read_manifest,
+    rows_of,
+)
+from models.training.decoded import Progress, decode_all
+from models.training.loop import Watcher, fit
+from models.training.recipe import Recipe
+from models.training.weights import load_weights, save_weights
+from schemas.errors import UserError
+from schemas.manifest import ManifestRow, Split
+from schemas.taxonomy import Taxonomy, default_taxonomy, load_taxonomy
+
+RUN_FILE = "run.json"
+
+
+class RunManifest(BaseModel):
+    """run.json: what was trained, on what. data is the SHA-256 of the dataset's manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    architecture_config: dict[str, Any]
+    seed: int
+    data: str
+    taxonomy_id: str
+    class_counts: dict[str, int] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read."""
+
+    folder: Path
+    manifest: RunManifest
+    taxonomy: Taxonomy
+    text: TextEncoder
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.json"
+
+    @classmethod
+    def load(cls, folder: Path) -> Run:
+        """Raises UserError where the folder is not a run, or its training has not ended."""
+        try:
+            manifest = RunManifest.model_validate_json((folder / RUN_FILE).read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"{folder} is not a training run: {error.strerror}", "make one with `reelsort train`"
+            ) from error
+        except ValidationError as error:
+            raise UserError(f"{folder / RUN_FILE} is not what this version writes", "train again") from error
+        recipe = manifest.recipe
+        return cls(folder, manifest, load_taxonomy(folder / "taxonomy.json"), text_encoder(folder, recipe.text))
+
+    def model(self) -> Architecture:
+        """The trained model, in evaluation mode."""
+        if not self.weights.is_file():
+            raise UserError(f"the training in {self.folder} has not ended", "run `reelsort train` again: it goes on")
+        model = build(self.manifest.recipe.architecture, self.manifest.architecture_config)
+        load_weights(model, self.weights)
+        return model.eval()
+
+    def examples(self, data: Path, split: Split, *, progress: Progress | None = None) -> Examples:
+        """A split of a dataset, as this run sees it."""
+        recipe = self.manifest.recipe
+        rows = rows_of(read_manifest(data), split)
+        clips = decode_all(data, rows, recipe.frame_plan, recipe.audio_plan, progress=progress)
+        return build_examples(rows, clips, self.text, self.taxonomy, recipe.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Progresses:
+    """Who watches a training: decoding, then steps and epochs."""
+
+    decoding: Progress
+    training: Watcher
+
+
+def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Progresses) -> Run:
+    """Train from a dataset's train split, or go on with an interrupted training of the same data, recipe and seed.
+
+    Raises UserError where `folder` holds another run.
+    """
+    rows = read_manifest(data)
+    run = _begin(folder, rows_of(rows, "train"), data, recipe, seed)
+    sets = {split: run.examples(data, split, progress=progresses.decoding) for split in _TRAINED_ON}
+    torch.manual_seed(seed)
+    model = build(recipe.architecture, run.manifest.architecture_config)
+    fit(
+        model,
+        sets["train"],
+        sets["validation"],
+        run.taxonomy.parent_index,
+        recipe,
+        seed=seed,
+        checkpoint=folder / "checkpoint.safetensors",
+        watcher=progresses.training,
+    )
+    save_weights(model, run.weights)
+    return run
+
+
+_TRAINED_ON: tuple[Split, Split] = ("train", "validation")
+
+
+def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, seed: int) -> Run:
+    """The run's folder with everything but weights; an existing one is checked and kept."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[str(row.label)] = counts.get(str(row.label), 0) + 1
+    taxonomy = default_taxonomy().subset(counts.keys())
+    tokenizer = train_tokenizer(_texts(rows, recipe), min_count=recipe.min_character_count)
+    manifest = RunManifest(
+        recipe=recipe,
+        architecture_config=recipe.options
+        | {
+            "n_level1": len(taxonomy.level1),
+            "n_level2": len(taxonomy.level2),
+            "vocab": tokenizer.get_vocab_size(),
+            "separator": SPECIAL_TOKENS.index(END_OF_FIELD),
+            "text_fields": len(recipe.text.fields),
+            "text_length": max(recipe.text.length_buckets),
+            "frames": recipe.frame_plan.count,
+            "frame_size": recipe.frame_plan.size,
+            "mels": recipe.audio_plan.mels,
+            "audio_length": steps(recipe.audio_plan),
+        },
+        seed=seed,
+        data=hashlib.sha256((data / MANIFEST).read_bytes()).hexdigest(),
+        taxonomy_id=taxonomy.id,
+        class_counts={category.id: counts[category.id] for category in taxonomy.level2},
+    )
+    if (folder / RUN_FILE).exists():
+        if Run.load(folder).manifest != manifest:
+            raise UserError(f"{folder} holds another training run", "name another folder with --out, or delete it")
+    else:
+        (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+        (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
+        # last: a folder with run.json is complete
+        (folder / RUN_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return Run.load(folder)
+
+
+def _texts(rows: list[ManifestRow], recipe: Recipe) -> list[str]:
+    return [fields_of(row).field(name) for row in rows for name in recipe.text.fields]
