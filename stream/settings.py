@@ -81,6 +81,7 @@ class ClassifySettings(BaseModel):
     breaker_pause_s: float = 30.0
     drain_s: float = 20.0
     stub: bool = False  # the deterministic stub model: for fault tests and benchmarks alone
+    stub_latency_ms: Annotated[float, Field(ge=0.0)] = 0.0  # how long the stub takes for one video
     start: Literal["from-beginning", "from-now"] = "from-beginning"  # a group with no offsets at all
 
 

@@ -1,0 +1,203 @@
+"""What this process has in hand: flights, and which of them are still ours. Thread-safe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+
+from schemas.events import VideoPublished
+from stream.consumer.records import Record, TopicPartition
+from stream.store.prior import Key
+from stream.store.work import Input
+
+Place = tuple[str, int]  # topic, partition
+
+
+class Flight:
+    """One piece of work and every record that waits for it: duplicates of an input in hand join its flight."""
+
+    __slots__ = ("alone", "counted", "inputs", "key", "started")
+
+    def __init__(self, key: Hashable, first: Input) -> None:
+        self.key = key
+        self.inputs = [first]
+        self.started = False  # handed on: a drain waits for it
+        self.counted: Key | None = None  # one attempt is counted in the database
+        self.alone = False
+
+    @property
+    def lead(self) -> Input:
+        return self.inputs[0]
+
+    @property
+    def video(self) -> VideoPublished:
+        event = self.inputs[0].event
+        assert isinstance(event, VideoPublished)
+        return event
+
+
+class Hand:
+    """Flights from the record's arrival until its outcome is durable, or it is somebody else's.
+
+    A partition that is given up ends an epoch: records of that epoch and before are dropped wherever they turn up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._flights: dict[Hashable, Flight] = {}
+        self._newest: dict[Place, int] = {}  # partition -> newest epoch seen
+        self._over: dict[Place, int] = {}  # partition -> epochs up to this one are given up
+        self._closing: set[Place] = set()
+        self._closed = False
+        self._running = 0
+        self._released: list[Key] = []
+
+    # --- the poll thread
+
+    def arrived(self, records: Sequence[Record]) -> None:
+        newest = self._newest
+        for record in records:
+            newest[record.topic, record.partition] = record.epoch
+
+    def drain(self, partitions: Collection[TopicPartition], deadline: float) -> bool:
+        """Start nothing more of these partitions, and wait for what was started. False: the deadline came first."""
+        places = {(each.topic, each.partition) for each in partitions}
+        with self._changed:
+            self._closing |= places
+            return self._wait(lambda: not self._any_started(places), deadline)
+
+    def close(self, deadline: float) -> bool:
+        """As drain(), for everything and for good."""
+        with self._changed:
+            self._closed = True
+            return self._wait(lambda: not any(flight.started for flight in self._flights.values()), deadline)
+
+    def abandon(self, partitions: Collection[TopicPartition]) -> None:
+        """End these partitions' epochs."""
+        with self._changed:
+            for each in partitions:
+                place = (each.topic, each.partition)
+                self._over[place] = self._newest.get(place, -1)
+                self._closing.discard(place)
+            self._changed.notify_all()
+
+    def leftover(self) -> list[Key]:
+        """Attempts counted and neither durable nor released yet: to be uncounted at a clean end."""
+        with self._lock:
+            return self._released + [flight.counted for flight in self._flights.values() if flight.counted]
+
+    # --- the threads that work
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody waits for what is in hand."""
+        return self._closed or bool(self._closing)
+
+    def board(self, inputs: Iterable[Input]) -> list[Flight]:
+        """Flights for these inputs; one whose video and revision are in the air already joins that flight."""
+        fresh = []
+        with self._lock:
+            for each in inputs:
+                event = each.event
+                key: Hashable
+                if isinstance(event, VideoPublished):
+                    key = (event.video_id, event.revision)
+                else:
+                    key = (each.record.topic, each.record.partition, each.record.offset)
+                if held := self._flights.get(key):
+                    held.inputs.append(each)
+                else:
+                    flight = self._flights[key] = Flight(key, each)
+                    fresh.append(flight)
+        return fresh
+
+    def start(self, flight: Flight) -> bool:
+        """Whether it may go on; if so drains wait for it from now on, if not it is dropped."""
+        with self._changed:
+            if not self._closed and any(self._ours(each, self._closing) for each in flight.inputs):
+                flight.started = True
+                return True
+            self._drop(flight)
+            return False
+
+    def keep(self, flight: Flight) -> bool:
+        """Whether any of its records is still ours; if not it is dropped."""
+        with self._changed:
+            if not self._over or any(self._ours(each, ()) for each in flight.inputs):
+                return True
+            self._drop(flight)
+            return False
+
+    def hold(self, flight: Flight) -> None:
+        """It waits for something that may be far off: a drain does not wait for it."""
+        with self._changed:
+            flight.started = False
+            self._changed.notify_all()
+
+    def land(self, flights: Iterable[Flight]) -> list[Record]:
+        """They are done. Returns the records that waited for them."""
+        with self._changed:
+            records: list[Record] = []
+            for flight in flights:
+                self._flights.pop(flight.key, None)
+                records += [each.record for each in flight.inputs]
+            self._changed.notify_all()
+        return records
+
+    def released(self) -> list[Key]:
+        """Attempts to uncount, once."""
+        if not self._released:
+            return []
+        with self._lock:
+            released, self._released = self._released, []
+        return released
+
+    # --- analyses
+
+    def analysing(self) -> None:
+        with self._lock:
+            self._running += 1
+
+    def analysed(self) -> None:
+        with self._changed:
+            self._running -= 1
+            if not self._running:
+                self._changed.notify_all()
+
+    def wait_until_quiet(self, give_up: Callable[[], bool]) -> bool:
+        """Until no analysis runs. False: `give_up` said so first."""
+        with self._changed:
+            while self._running and not give_up():
+                self._changed.wait(0.1)
+            return not self._running
+
+    def wait_until_landed(self, flight: Flight, give_up: Callable[[], bool]) -> None:
+        with self._changed:
+            while flight.key in self._flights and not give_up():
+                self._changed.wait(0.1)
+
+    def _drop(self, flight: Flight) -> None:
+        self._flights.pop(flight.key, None)
+        if flight.counted:
+            self._released.append(flight.counted)
+        self._changed.notify_all()
+
+    def _ours(self, each: Input, closing: Collection[Place]) -> bool:
+        place = (each.record.topic, each.record.partition)
+        return each.record.epoch > self._over.get(place, -1) and place not in closing
+
+    def _any_started(self, places: set[Place]) -> bool:
+        return any(
+            flight.started and any((each.record.topic, each.record.partition) in places for each in flight.inputs)
+            for flight in self._flights.values()
+        )
+
+    def _wait(self, met: Callable[[], bool], deadline: float) -> bool:
+        while not met():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._changed.wait(remaining)
+        return True

@@ -1,0 +1,102 @@
+"""A deterministic model that looks at no pixel: logits from a hash. For fault tests and benchmarks alone."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from models.decision.types import Policy
+from schemas.events import VideoPublished
+from stream import boundaries
+from stream.classify.analyse import Analysis, Done
+from stream.store.work import LiveModel
+
+LEVEL1 = ("stub_a", "stub_b", "stub_c", "stub_d")
+CHILDREN = 4
+EMBEDDING_DIM = 16
+WORKERS = 8  # videos at once, where the stub takes its time
+
+
+def stub_model() -> LiveModel:
+    """4 verticals of 4 topics each, and thresholds that send some videos each way."""
+    level2 = tuple(f"{parent}.{child}" for parent in LEVEL1 for child in range(CHILDREN))
+    policy = Policy(
+        policy_id="pol-stub",
+        parent=np.repeat(np.arange(len(LEVEL1)), CHILDREN),
+        n_level1=len(LEVEL1),
+        temperature_level1=1.0,
+        temperature_level2=1.0,
+        log_class_scale=np.zeros(len(level2), np.float32),
+        level2_thresholds=np.full(len(level2), 0.5, np.float32),
+        level1_thresholds=np.full(len(LEVEL1), 0.6, np.float32),
+        min_margin=0.05,
+        tail_classes=frozenset(),
+        audit_rate=0.02,
+        target_risk=0.05,
+    )
+    return LiveModel(
+        name="stub",
+        model_id="enc-stub.pol-stub",
+        encoder_id="enc-stub",
+        policy_id="pol-stub",
+        taxonomy_id="tx-stub",
+        level1=LEVEL1,
+        level2=level2,
+        harm=tuple(0.5 for _ in level2),
+        policy=policy,
+        epoch=0,
+    )
+
+
+class StubAnalyzer:
+    """The Analyzer protocol over a hash of (video_id, revision)."""
+
+    def __init__(self, latency_s: float = 0.0) -> None:
+        self._latency_s = latency_s
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(WORKERS, "stub") if latency_s else None
+        self._room = threading.BoundedSemaphore(2 * WORKERS)
+
+    @property
+    def encoder_id(self) -> str:
+        return "enc-stub"
+
+    def submit(self, video: VideoPublished, done: Done, *, alone: bool = False) -> None:
+        """At once, in the caller's thread; or, where it has a latency, a bounded number of them beside each other."""
+        if self._pool is None:
+            done(self._analyse(video))
+            return
+        while not self._room.acquire(timeout=0.1):
+            if self._closed.is_set():
+                return
+        self._pool.submit(partial(self._late, video, done))
+
+    def close(self, timeout: float) -> None:
+        self._closed.set()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _late(self, video: VideoPublished, done: Done) -> None:
+        try:
+            if not self._closed.wait(self._latency_s):
+                done(self._analyse(video))
+        finally:
+            self._room.release()
+
+    def _analyse(self, video: VideoPublished) -> Analysis:
+        boundaries.reached("fetch")
+        boundaries.reached("decode")
+        boundaries.reached("infer")
+        digest = hashlib.shake_128(f"{video.video_id}\0{video.revision}".encode()).digest(_BYTES)
+        values = np.frombuffer(digest, np.uint8).astype(np.float32) * np.float32(6.0 / 255.0)
+        return Analysis(values[:_C1], values[_C1:_C2], values[_C2:], _TIMES, {})
+
+
+_C1 = len(LEVEL1)
+_C2 = _C1 + len(LEVEL1) * CHILDREN
+_BYTES = _C2 + EMBEDDING_DIM
+_TIMES = (0.5, 1.5, 2.5, 3.5)

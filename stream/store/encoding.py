@@ -1,0 +1,184 @@
+"""Postgres' binary wire format, for the columns this package writes in bulk.
+
+A field is its length and its bytes; a COPY block and an array parameter are made of the same fields, so a value is
+encoded once and used in both. Source: PostgreSQL manual, "COPY: Binary Format" and the *recv functions of each type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any
+from uuid import UUID
+
+import orjson
+from psycopg.abc import AdaptContext
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+Field = bytes
+
+NULL: Field = b"\xff\xff\xff\xff"
+COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+
+_length = Struct(">i").pack
+_int2 = Struct(">ih").pack
+_int4 = Struct(">ii").pack
+_int8 = Struct(">iq").pack
+_float8 = Struct(">id").pack
+_array_head = Struct(">iiIii").pack
+_row_head = Struct(">h").pack
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TRUE, _FALSE = _length(1) + b"\x01", _length(1) + b"\x00"
+_TEXT_OID, _FLOAT4_OID = 25, 700
+
+
+def data(value: bytes) -> Field:
+    """bytea, and any type whose binary form the caller has already (uuid)."""
+    return _length(len(value)) + value
+
+
+def text(value: str) -> Field:
+    encoded = value.encode()
+    return _length(len(encoded)) + encoded
+
+
+def text_or_null(value: str | None) -> Field:
+    return NULL if value is None else text(value)
+
+
+def data_or_null(value: bytes | None) -> Field:
+    return NULL if value is None else data(value)
+
+
+def int2(value: int) -> Field:
+    return _int2(2, value)
+
+
+def int4(value: int) -> Field:
+    return _int4(4, value)
+
+
+def int4_or_null(value: int | None) -> Field:
+    return NULL if value is None else _int4(4, value)
+
+
+def int8(value: int) -> Field:
+    return _int8(8, value)
+
+
+def int8_or_null(value: int | None) -> Field:
+    return NULL if value is None else _int8(8, value)
+
+
+def float8(value: float) -> Field:
+    return _float8(8, value)
+
+
+def float8_or_null(value: float | None) -> Field:
+    return NULL if value is None else _float8(8, value)
+
+
+def boolean(value: bool) -> Field:
+    return _TRUE if value else _FALSE
+
+
+def uuid(value: UUID) -> Field:
+    return b"\x00\x00\x00\x10" + value.bytes
+
+
+def timestamptz(moment: datetime) -> Field:
+    return _int8(8, (moment - _EPOCH) // _MICROSECOND)
+
+
+def jsonb(value: Any) -> Field:
+    return json_text(orjson.dumps(value))
+
+
+def json_text(encoded: bytes) -> Field:
+    """jsonb from JSON text; the leading 1 is the format's version."""
+    return _length(len(encoded) + 1) + b"\x01" + encoded
+
+
+def text_array(values: Sequence[str]) -> Field:
+    return data(_array([text(value) for value in values], _TEXT_OID))
+
+
+def float4_array(values: Sequence[float]) -> Field:
+    count = len(values)
+    elements = Struct(">" + "if" * count).pack(*[part for value in values for part in (4, value)])
+    return data(
+        (_array_head(1, 0, _FLOAT4_OID, count, 1) if count else _array_head(0, 0, _FLOAT4_OID, 0, 0)[:12]) + elements
+    )
+
+
+def _array(fields: Sequence[Field], oid: int) -> bytes:
+    """A one-dimensional array, or the dimensionless empty one. The null flag is advisory: readers look at lengths."""
+    if not fields:
+        return _array_head(0, 0, oid, 0, 0)[:12]
+    return _array_head(1, 1, oid, len(fields), 1) + b"".join(fields)
+
+
+def copy_rows(width: int, rows: Iterable[Sequence[Field]]) -> bytes:
+    """One COPY block: every row has `width` fields."""
+    head = _row_head(width)
+    return COPY_HEADER + b"".join([head + b"".join(row) for row in rows]) + COPY_TRAILER
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Fields of one type as an array parameter of a statement (unnest)."""
+
+    fields: Sequence[Field]
+    oid: int
+
+
+class _Text(Column):
+    __slots__ = ()
+
+
+class _Int4(Column):
+    __slots__ = ()
+
+
+class _Timestamptz(Column):
+    __slots__ = ()
+
+
+class _Jsonb(Column):
+    __slots__ = ()
+
+
+def text_column(fields: Sequence[Field]) -> Column:
+    return _Text(fields, _TEXT_OID)
+
+
+def int4_column(fields: Sequence[Field]) -> Column:
+    return _Int4(fields, 23)
+
+
+def timestamptz_column(fields: Sequence[Field]) -> Column:
+    return _Timestamptz(fields, 1184)
+
+
+def jsonb_column(fields: Sequence[Field]) -> Column:
+    return _Jsonb(fields, 3802)
+
+
+def register(context: AdaptContext) -> None:
+    """Teach a connection to send Column parameters."""
+    for column, array_oid in ((_Text, 1009), (_Int4, 1007), (_Timestamptz, 1185), (_Jsonb, 3807)):
+        dumper = type(f"{column.__name__}Dumper", (_ColumnDumper,), {"oid": array_oid})
+        context.adapters.register_dumper(column, dumper)
+
+
+class _ColumnDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Column) -> bytes:
+        return _array(obj.fields, obj.oid)

@@ -1,0 +1,229 @@
+"""Outbox rows: what is announced of a decision, and the records of retries and dead letters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+import orjson
+
+from models.decision.types import Reason, Route
+from schemas import ids
+from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, Trigger
+from schemas.topics import EVENT_TYPES, VIDEO_DEAD, VIDEO_LABELS, VIDEO_RETRY, VIDEO_REVIEW
+from schemas.wire import JSON, event_headers
+from stream.consumer.records import Record
+from stream.store import encoding as pg
+from stream.store.encoding import Field
+from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Decided, top_k_json
+from stream.store.work import Dead, Input, Later, LiveModel, Origin
+
+OUTBOX_COLUMNS = "shard, topic, key, value, headers, available_at"
+SOURCE = "/reelsort/classify"
+WITHDRAWN_TYPE = "reelsort.label.withdrawn.v1"  # a tombstone has no value, so its headers say what happened
+
+# Headers of retries and dead letters. A retry carries its origin along, so that its dead letter is known as one.
+TRIES = "reelsort_tries"
+ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET = "reelsort_topic", "reelsort_partition", "reelsort_offset"
+ERROR_CODE, ERROR_DETAIL = "reelsort_error_code", "reelsort_error_detail"
+
+MAX_DETAIL = 2000
+
+OutboxRow = tuple[Field, ...]
+
+
+class Announcer:
+    """Builds the records that one model's decisions of one moment cause; what they share is built once."""
+
+    def __init__(self, model: LiveModel, now: datetime) -> None:
+        self._model = model
+        self._now = now
+        self._due = pg.timestamptz(now)
+        self._time = now.astimezone(UTC).isoformat()
+
+    def label(self, decided: Decided) -> OutboxRow:
+        """LabelDecided, as JSON text: the fields of schemas.events, which a contract test holds this to."""
+        video, decision, model = decided.video, decided.decision, self._model
+        public = decision.route is not Route.REVIEW
+        body = {
+            "decision_id": decided.decision_id,
+            "video_id": video.video_id,
+            "revision": video.revision,
+            "author_id": video.author_id,
+            "published_at": video.published_at,
+            "label_revision": decided.label_revision,
+            "status": STATUS_OF_ROUTE[decision.route],
+            "level1": model.level1[decision.level1] if public else None,
+            "level2": model.level2[decision.level2] if decision.route is Route.ACCEPT else None,
+            "confidence": decision.confidence if public else None,
+            "threshold": decision.threshold,
+            "top_k": orjson.Fragment(top_k_json(decision, model)) if public else (),
+            "source": "model",
+            "trigger": Trigger.PUBLISH,
+            "taxonomy_id": model.taxonomy_id,
+            "encoder_id": model.encoder_id,
+            "policy_id": model.policy_id,
+            "model_id": model.model_id,
+            "evidence": NO_SIGNALS,
+            "reasons": decision.reasons,
+            "decided_at": self._now,
+        }
+        return self._row(VIDEO_LABELS, decided, _LABEL_TYPE, decided.decision_id, orjson.dumps(body))
+
+    def review(self, decided: Decided, task_id: UUID, priority: float, deadline: datetime) -> OutboxRow:
+        """ReviewRequested. An audit sample is blind: it never shows what the model said."""
+        video, decision, model = decided.video, decided.decision, self._model
+        blind = decision.audit
+        body = {
+            "task_id": task_id,
+            "decision_id": decided.decision_id,
+            "video_id": video.video_id,
+            "revision": video.revision,
+            "author_id": video.author_id,
+            "published_at": video.published_at,
+            "level1": None if blind else model.level1[decision.level1],
+            "level2": None if blind else model.level2[decision.level2],
+            "confidence": None if blind else decision.confidence,
+            "top_k": () if blind else orjson.Fragment(top_k_json(decision, model)),
+            "model_id": model.model_id,
+            "priority": priority,
+            "reasons": (Reason.AUDIT_SAMPLE,) if blind else decision.reasons,
+            "deadline_at": deadline,
+        }
+        return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id, orjson.dumps(body))
+
+    def _row(self, topic: str, decided: Decided, event_type: str, cause: UUID, value: bytes) -> OutboxRow:
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": str(ids.event_id(event_type, cause)),
+            "ce_type": event_type,
+            "ce_source": SOURCE,
+            "ce_time": self._time,
+            "content-type": JSON,
+        }
+        if decided.traceparent is not None:
+            headers["traceparent"] = decided.traceparent
+        video_id = decided.video.video_id
+        return (
+            pg.int2(ids.shard_of(video_id)),
+            _TOPICS[topic],
+            pg.text(video_id),
+            pg.data(value),
+            pg.jsonb(headers),
+            self._due,
+        )
+
+
+def withdrawal(video_id: str, task_id: UUID, why: str, traceparent: str | None, now: datetime) -> OutboxRow:
+    """ReviewWithdrawn."""
+    value = orjson.dumps({"task_id": task_id, "video_id": video_id, "why": why})
+    headers = event_headers(
+        _WITHDRAWN_TYPE,
+        ce_id=ids.event_id(_WITHDRAWN_TYPE, task_id),
+        source=SOURCE,
+        time=now,
+        traceparent=traceparent,
+    )
+    return _row(VIDEO_REVIEW, video_id, value, headers, now)
+
+
+def tombstone(
+    video_id: str, label_revision: int, decision_id: UUID, traceparent: str | None, now: datetime
+) -> OutboxRow:
+    """The end of a label: no value, and headers that still say which label_revision this is."""
+    headers = event_headers(
+        WITHDRAWN_TYPE,
+        ce_id=ids.event_id(f"{WITHDRAWN_TYPE}/{label_revision}", decision_id),
+        source=SOURCE,
+        time=now,
+        traceparent=traceparent,
+    )
+    headers |= {"reelsort_label_revision": str(label_revision), "reelsort_status": LabelStatus.WITHDRAWN.value}
+    return _row(VIDEO_LABELS, video_id, None, headers, now)
+
+
+def retry(later: Later) -> OutboxRow:
+    """The input again, as it came, when it is due; its headers say which try it will be and where it first stood."""
+    headers = text_headers(later.input) | _origin(later.input)
+    headers[TRIES] = str(later.input.tries + 1 if later.counts else later.input.tries)
+    return _row(VIDEO_RETRY, key_text(later.input), later.input.record.value, headers, later.available_at)
+
+
+def dead_letter(dead: Dead, now: datetime) -> OutboxRow:
+    """The input as it came, with the error in its headers."""
+    headers = text_headers(dead.input) | _origin(dead.input)
+    headers |= {
+        TRIES: str(dead.attempts),
+        ERROR_CODE: plain_text(dead.code),
+        ERROR_DETAIL: plain_text(dead.detail)[:MAX_DETAIL],
+    }
+    return _row(VIDEO_DEAD, key_text(dead.input), dead.input.record.value, headers, now)
+
+
+def redriven(key: str, value: bytes | None, headers: Mapping[str, str | None], now: datetime) -> OutboxRow:
+    """A dead letter's input, once more to the retry topic, with a clean count."""
+    kept = {name: text for name, text in headers.items() if name not in (ERROR_CODE, ERROR_DETAIL)}
+    return _row(VIDEO_RETRY, key, value, kept | {TRIES: "1"}, now)
+
+
+def key_text(source: Input) -> str:
+    """The record's key; of a parsed event its video_id, so that its records stay in one partition."""
+    if source.event is not None:
+        return source.event.video_id
+    return plain_text((source.record.key or b"").decode("utf-8", "backslashreplace"))
+
+
+def text_headers(source: Input) -> dict[str, str | None]:
+    """The record's own headers as jsonb can hold them; reelsort's own are left to whoever writes them."""
+    return {
+        plain_text(name): None if value is None else plain_text(value.decode("utf-8", "backslashreplace"))
+        for name, value in source.record.headers
+        if not name.startswith("reelsort_")
+    }
+
+
+def plain_text(text: str) -> str:
+    """Text that Postgres stores: NUL and lone surrogates are spelt out."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def origin_of(record: Record) -> tuple[Origin, int]:
+    """Where a record's input first stood, and which try this is: from its headers where it is a retry."""
+    here = Origin(record.topic, record.partition, record.offset)
+    if not record.headers:
+        return here, 1
+    stated = {name: value for name, value in record.headers if name.startswith("reelsort_") and value is not None}
+    if not stated:
+        return here, 1
+    try:
+        origin = Origin(stated[ORIGIN_TOPIC].decode(), int(stated[ORIGIN_PARTITION]), int(stated[ORIGIN_OFFSET]))
+        return origin, max(1, int(stated[TRIES]))
+    except (KeyError, ValueError):
+        return here, 1  # headers of somebody else's making
+
+
+def _origin(source: Input) -> dict[str, str]:
+    origin = source.origin
+    return {ORIGIN_TOPIC: origin.topic, ORIGIN_PARTITION: str(origin.partition), ORIGIN_OFFSET: str(origin.offset)}
+
+
+def _row(
+    topic: str, key: str, value: bytes | None, headers: Mapping[str, str | None], available_at: datetime
+) -> OutboxRow:
+    return (
+        pg.int2(ids.shard_of(key)),
+        _TOPICS[topic],
+        pg.text(key),
+        pg.data_or_null(value),
+        pg.jsonb(headers),
+        pg.timestamptz(available_at),
+    )
+
+
+_LABEL_TYPE = EVENT_TYPES[LabelDecided]
+_REQUESTED_TYPE = EVENT_TYPES[ReviewRequested]
+_WITHDRAWN_TYPE = EVENT_TYPES[ReviewWithdrawn]
+_TOPICS: Mapping[str, Field] = {
+    topic: pg.text(topic) for topic in (VIDEO_LABELS, VIDEO_REVIEW, VIDEO_RETRY, VIDEO_DEAD)
+}

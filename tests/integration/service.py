@@ -1,0 +1,104 @@
+"""The classify job in a thread of the test process, and eyes on what it leaves behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from confluent_kafka import Message
+
+from schemas.events import Event, VideoPublished, VideoRemoved
+from schemas.topics import VIDEO_PUBLISHED, VIDEO_REMOVED
+from schemas.wire import encode_event
+from stream.classify import job
+from stream.settings import Settings
+from stream.telemetry.health import Health
+from tests.support.kafka import produce
+from tests.support.waiting import wait_until
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def video(number: int, revision: int = 0, **changes: Any) -> VideoPublished:
+    fields: dict[str, Any] = {
+        "video_id": f"v{number:05d}",
+        "revision": revision,
+        "author_id": f"a{number % 7}",
+        "media_uri": f"file:///v{number}.mp4",
+        "published_at": START + timedelta(seconds=number, hours=revision),
+        "title": f"第{number}个视频",
+        "tags": ("美食", "教程"),
+    }
+    return VideoPublished(**(fields | changes))
+
+
+class Service:
+    """One field of play: settings, their database, their topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.connection = psycopg.connect(settings.database.dsn.get_secret_value(), autocommit=True)
+
+    def send(self, *events: Event) -> None:
+        for kind, topic in ((VideoPublished, VIDEO_PUBLISHED), (VideoRemoved, VIDEO_REMOVED)):
+            encoded = [
+                encode_event(event, ce_id="test", source="/tests", time=START, traceparent=TRACEPARENT)
+                for event in events
+                if isinstance(event, kind)
+            ]
+            if encoded:
+                self.send_raw([(each.key, each.value, each.headers) for each in encoded], topic)
+
+    def send_raw(self, records: Sequence[Any], topic: str = VIDEO_PUBLISHED) -> None:
+        produce(self.settings.kafka.bootstrap, self.settings.kafka.topics[topic], records)
+
+    @contextmanager
+    def running(self, **overrides: Any) -> Iterator[Health]:
+        """The job, until the block ends; what it raised is raised here."""
+        classify = self.settings.classify.model_copy(update={"stub": True, "commit_linger_ms": 10.0} | overrides)
+        settings = self.settings.model_copy(update={"classify": classify})
+        stop, health = threading.Event(), Health(60.0)
+        failure: list[BaseException] = []
+
+        def serve() -> None:
+            try:
+                job.run(settings, stop, health)
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield health
+        finally:
+            stop.set()
+            thread.join(40)
+        assert not thread.is_alive()
+        if failure:
+            raise failure[0]
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.connection.execute(statement, parameters).fetchall()
+
+    def count(self, table: str, where: str = "true") -> int:
+        return int(self.rows(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])
+
+    def wait_for(self, count: int, table: str, where: str = "true", timeout_s: float = 30.0) -> None:
+        wait_until(lambda: self.count(table, where) >= count, timeout_s, what=f"{count} rows in {table} where {where}")
+
+    def outbox(self, topic: str) -> list[tuple[str, bytes | None, dict[str, Any]]]:
+        return [
+            (key, None if value is None else bytes(value), headers)
+            for key, value, headers in self.rows(
+                "SELECT key, value, headers FROM outbox WHERE topic = %s ORDER BY id", topic
+            )
+        ]
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+__all__ = ["START", "TRACEPARENT", "Message", "Service", "video"]
