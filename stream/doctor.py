@@ -22,7 +22,8 @@ from stream.settings import Settings, load_settings
 GIB = 1024**3
 WANTED_MEMORY = 2 * GIB
 WANTED_DISK = 2 * GIB
-CODECS = ("h264", "hevc", "vp9", "av1")
+# FFmpeg's own `av1` decoder needs a GPU: on a CPU one of these two does the work
+DECODERS = {"h264": ("h264",), "hevc": ("hevc",), "vp9": ("vp9",), "av1": ("libdav1d", "libaom-av1")}
 _ANSWER_WITHIN_S = 5.0
 _CPU_FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16"}
 
@@ -107,10 +108,8 @@ def _codecs() -> Check:
     try:
         import av
     except ImportError as error:
-        return Check(
-            "video codecs", Status.FAIL, f"PyAV does not load: {error}", "install reelsort again: pip install ."
-        )
-    missing = [name for name in CODECS if name not in av.codecs_available]
+        return Check("video codecs", Status.FAIL, f"PyAV does not load: {error}", "install reelsort again")
+    missing = [codec for codec, names in DECODERS.items() if not any(_decodes(name) for name in names)]
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     if missing:
         return Check(
@@ -119,7 +118,17 @@ def _codecs() -> Check:
             f"PyAV {av.__version__} cannot decode {', '.join(missing)}",
             "use PyAV's own wheels, which bring FFmpeg with every codec: pip install --force-reinstall av",
         )
-    return Check("video codecs", Status.OK, f"{', '.join(CODECS)} (PyAV {av.__version__}, libavcodec {libavcodec})")
+    return Check("video codecs", Status.OK, f"{', '.join(DECODERS)} (PyAV {av.__version__}, libavcodec {libavcodec})")
+
+
+def _decodes(name: str) -> bool:
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        return bool(Codec(name, "r").is_decoder)
+    except UnknownCodecError:
+        return False
 
 
 def _gpu() -> Check:
@@ -175,7 +184,7 @@ def _kafka(settings: Settings) -> Iterator[Check]:
         yield Check(
             "Kafka",
             Status.FAIL,
-            f"{bootstrap} does not answer: {error.args[0].str()}",
+            f"no broker answers at {bootstrap} ({error.args[0].name()})",
             "start one with `reelsort up` and export REELSORT_CONFIG, or set REELSORT_KAFKA__BOOTSTRAP",
         )
         return
@@ -212,7 +221,7 @@ def _postgres(settings: Settings) -> Iterator[Check]:
         yield Check(
             "Postgres",
             Status.FAIL,
-            f"does not let us in: {str(error).strip().splitlines()[-1]}",
+            str(error).strip().splitlines()[0],
             "start one with `reelsort up` and export REELSORT_CONFIG, or set REELSORT_DATABASE__DSN",
         )
         return
@@ -239,9 +248,8 @@ def _model(settings: Settings) -> Iterator[Check]:
         yield _failed("bundle", error)
         return
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    yield Check(
-        "bundle", Status.OK, f"{bundle.manifest.name} ({bundle.model_id}, {size / 1024**2:.1f} MiB) in {folder}"
-    )
+    found = f"{bundle.manifest.name} ({bundle.model_id}, {size / 1024**2:.1f} MiB) in {folder}"
+    yield Check("bundle", Status.OK, found)
     try:
         chosen = choose_runtime(bundle, settings.inference)
     except UserError as error:

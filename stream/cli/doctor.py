@@ -32,11 +32,8 @@ def doctor(output: FormatOption = Format.TABLE) -> int:
             _show(console, check)
     failed = [check.name for check in checks if check.status is Status.FAIL]
     if output is Format.JSON:
-        typer.echo(
-            orjson.dumps(
-                {"ok": not failed, "checks": [asdict(check) for check in checks]}, option=orjson.OPT_INDENT_2
-            ).decode()
-        )
+        report = {"ok": not failed, "checks": [asdict(check) for check in checks]}
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
     else:
         console.print(f"\nnot ready: {', '.join(failed)}" if failed else "\nready to serve")
     return ExitCode.CHECK_FAILED if failed else ExitCode.OK
