@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from stream.consumer.policy import CommitPolicy, StartPolicy
 from stream.consumer.records import Progress, Record, TopicPartition
@@ -20,18 +18,17 @@ from stream.consumer.runtime import ConsumerRuntime
 from stream.kafka import admin_config, consumer_config, producer_config
 from stream.settings import KafkaSettings, Settings
 from stream.telemetry.health import Health
+from tests.support.kafka import create
+from tests.support.waiting import wait_until
 
 Protocol = Literal["consumer", "classic"]
 QUICK = CommitPolicy(every_s=0.1, every_records=1000)
 PATIENCE_S = 40.0
 
 
-def eventually(holds: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+def eventually(holds: Callable[[], object], what: str) -> None:
     """Wait until `holds()` is true; fail with `what` where it never is."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
+    wait_until(holds, PATIENCE_S, what=what)
 
 
 class Hand:
@@ -128,12 +125,8 @@ class Group:
             kafka=KafkaSettings(bootstrap=bootstrap, group_protocol=protocol, session_timeout_ms=6000, **kafka)
         )
         self.admin = AdminClient(admin_config(self.settings))
-        self.create_topic()
+        create(bootstrap, [self.topic], partitions=partitions)
         self._producer = Producer(producer_config(self.settings, "test"))
-
-    def create_topic(self) -> None:
-        for created in self.admin.create_topics([NewTopic(self.topic, self.partitions, 1)]).values():
-            created.result()
 
     def publish(self, count: int, prefix: str = "v") -> set[bytes]:
         """`count` distinct records over all partitions."""
