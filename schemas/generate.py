@@ -6,6 +6,7 @@ last release shipped: the contract that must not be broken.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,10 @@ def asyncapi() -> dict[str, Any]:
         "defaultContentType": JSON,
         "channels": {name: _channel(spec) for name, spec in TOPICS.items()},
         "operations": {f"{_action(spec)}.{name}": _operation(spec) for name, spec in TOPICS.items()},
-        "components": {"messages": {event.__name__: _message(event) for event in EVENT_TYPES}},
+        "components": {
+            "messages": {event.__name__: _message(event) for event in EVENT_TYPES}
+            | {_tombstone_name(spec): _tombstone(spec) for spec in TOPICS.values() if spec.tombstone}
+        },
     }
 
 
@@ -103,7 +107,7 @@ def _channel(spec: TopicSpec) -> dict[str, Any]:
     return {
         "address": spec.name,
         "description": f"Written by {spec.written_by}; read by {spec.read_by}; keyed by {spec.key_field}.",
-        "messages": {event.__name__: _ref(f"#/components/messages/{event.__name__}") for event in spec.events},
+        "messages": {name: _ref(f"#/components/messages/{name}") for name in _message_names(spec)},
         "bindings": {"kafka": {"topicConfiguration": {"cleanup.policy": [spec.cleanup], **retention}}},
     }
 
@@ -113,26 +117,51 @@ def _operation(spec: TopicSpec) -> dict[str, Any]:
     return {
         "action": _action(spec),
         "channel": _ref(channel),
-        "messages": [_ref(f"{channel}/messages/{event.__name__}") for event in spec.events],
+        "messages": [_ref(f"{channel}/messages/{name}") for name in _message_names(spec)],
     }
+
+
+def _message_names(spec: TopicSpec) -> list[str]:
+    names = [event.__name__ for event in spec.events]
+    return [*names, _tombstone_name(spec)] if spec.tombstone else names
 
 
 def _message(event: type[Event]) -> dict[str, Any]:
     return {
         "name": EVENT_TYPES[event],
         "title": event.__name__,
-        "summary": (event.__doc__ or "").strip(),
+        "summary": inspect.cleandoc(event.__doc__ or ""),
         "contentType": JSON,
+        "payload": {
+            "schemaFormat": "application/schema+json;version=draft-2020-12",
+            "schema": _ref(_schema_path(event)),
+        },
+        **_envelope(KEY_FIELDS[event]),
+    }
+
+
+def _tombstone(spec: TopicSpec) -> dict[str, Any]:
+    return {
+        "name": spec.tombstone,
+        "title": _tombstone_name(spec),
+        "summary": "What was said under this key no longer holds.",
+        "payload": {"type": "null"},
+        **_envelope(spec.key_field),
+    }
+
+
+def _tombstone_name(spec: TopicSpec) -> str:
+    return spec.events[0].__name__ + "Tombstone"
+
+
+def _envelope(key_field: str) -> dict[str, Any]:
+    return {
         "headers": {
             "type": "object",
             "properties": {name: {"type": "string", "description": why} for name, why in _HEADERS.items()},
             "required": [name for name in _HEADERS if name not in _OPTIONAL_HEADERS],
         },
-        "payload": {
-            "schemaFormat": "application/schema+json;version=draft-2020-12",
-            "schema": _ref(_schema_path(event)),
-        },
-        "bindings": {"kafka": {"key": {"type": "string", "description": f"the event's {KEY_FIELDS[event]}"}}},
+        "bindings": {"kafka": {"key": {"type": "string", "description": f"the event's {key_field}"}}},
     }
 
 

@@ -58,18 +58,18 @@ QUEUE_STORAGE = {
 class Video(Table):
     """What was published, newest revision; the row every decider locks.
 
-    Of a video whose removal came before its publication only video_id and removed_at are known.
+    A removal that comes before the publication is remembered as revision -1, with the other fields empty.
     """
 
     __tablename__ = "videos"
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
-    revision: Mapped[int] = mapped_column(Integer, server_default="0")
-    author_id: Mapped[str | None]
-    media_uri: Mapped[str | None]
-    published_at: Mapped[datetime | None]
-    title: Mapped[str] = mapped_column(server_default="")
-    payload: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # the event's other fields (ocr, asr, tags, …)
+    revision: Mapped[int] = mapped_column(Integer)
+    author_id: Mapped[str]
+    media_uri: Mapped[str]
+    published_at: Mapped[datetime]
+    title: Mapped[str]
+    payload: Mapped[dict[str, Any]]  # the event's other fields (ocr, asr, tags, …)
     removed_at: Mapped[datetime | None]
     traceparent: Mapped[str | None]
     first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -84,6 +84,15 @@ class Taxonomy(BaseModel):
         """[C2]: the level-1 place of each level-2 category."""
         return [self.level1_index[category.parent] for category in self.level2]
 
+    def parent_of(self, level2_id: str) -> str:
+        """The level-1 id of a level-2 category. KeyError for an id that is not here."""
+        return self.level2[self.level2_index[level2_id]].parent
+
+    def name_of(self, category_id: str) -> str:
+        """The Chinese name of a category of either level. KeyError for an id that is not here."""
+        place = self.level1_index.get(category_id)
+        return self.level2[self.level2_index[category_id]].zh if place is None else self.level1[place].zh
+
     def subset(self, level2_ids: Collection[str]) -> Taxonomy:
         """The same taxonomy with these level-2 categories and their parents alone, in the same order.
 

@@ -46,6 +46,9 @@ EVENT_TYPES: Mapping[type[Event], str] = {
 }
 """ce_type of each event."""
 
+LABEL_WITHDRAWN = "reelsort.label.withdrawn.v1"
+"""ce_type of the record without a value that ends a label: what Kafka calls a tombstone."""
+
 OUTSIDE = frozenset({"upload service", "platform"})
 """Writers that are not reelsort."""
 
@@ -61,6 +64,7 @@ class TopicSpec:
     read_by: str
     cleanup: Literal["delete", "compact"] = "delete"
     retention: timedelta | None = timedelta(days=7)
+    tombstone: str | None = None  # ce_type of records without a value, where the topic has them
 
     def config(self) -> dict[str, str]:
         """Broker configuration of the topic, as strings."""
@@ -102,7 +106,16 @@ TOPICS: Mapping[str, TopicSpec] = {
             cleanup="compact",
             retention=None,
         ),
-        TopicSpec(VIDEO_LABELS, "video_id", (LabelDecided,), "outbox", "downstream", cleanup="compact", retention=None),
+        TopicSpec(
+            VIDEO_LABELS,
+            "video_id",
+            (LabelDecided,),
+            "outbox",
+            "downstream",
+            cleanup="compact",
+            retention=None,
+            tombstone=LABEL_WITHDRAWN,
+        ),
         TopicSpec(
             VIDEO_REVIEW,
             "video_id",

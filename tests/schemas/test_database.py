@@ -153,8 +153,8 @@ def history(dsn: str) -> str:
     with psycopg.connect(dsn) as connection:
         for video in ("moved", "coarse", "gone"):
             connection.execute(
-                "INSERT INTO videos (video_id, author_id, media_uri, published_at, removed_at)"
-                " VALUES (%s, 'a1', 'uri', %s, %s)",
+                "INSERT INTO videos (video_id, revision, author_id, media_uri, title, payload,"
+                " published_at, removed_at) VALUES (%s, 0, 'a1', 'uri', '', '{}', %s, %s)",
                 (video, NOON, NOON + 2 * HOUR if video == "gone" else None),
             )
         decide(connection, "moved", 1, NOON, "review")

@@ -83,6 +83,14 @@ def test_indices_follow_the_order_of_the_file() -> None:
     assert taxonomy.level2_index == {"a.x": 0, "b.x": 1, "a.y": 2}
 
 
+def test_a_category_is_found_by_its_id() -> None:
+    assert DEFAULT.parent_of("food.home_cooking") == "food"
+    assert (DEFAULT.name_of("food"), DEFAULT.name_of("food.home_cooking")) == ("美食", "家常菜")
+    for find in (DEFAULT.parent_of, DEFAULT.name_of):
+        with pytest.raises(KeyError):
+            find("food.stones")
+
+
 def test_a_subset_keeps_order_and_takes_only_the_parents_it_needs() -> None:
     wanted = {"society.weather", "food.baking", "food.home_cooking"}
     subset = DEFAULT.subset(wanted)

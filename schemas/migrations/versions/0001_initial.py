@@ -24,7 +24,8 @@ SELECT video_id, revision, author_id, published_at, label_revision, status, leve
   FROM current_labels
 """
 
-# What the view showed at `ts`. A removal is no decision: it takes the label away, and its revision stays the last one's.
+# What the view showed at `ts`, from the decisions. A removal is none: while it stands it takes the label away, and the
+# label_revision shown stays that of the last decision.
 LABELS_AS_OF = """
 CREATE FUNCTION labels_as_of(ts timestamptz)
 RETURNS TABLE (
@@ -224,12 +225,12 @@ def upgrade() -> None:
     op.create_table(
         "videos",
         sa.Column("video_id", sa.Text(), nullable=False),
-        sa.Column("revision", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("author_id", sa.Text(), nullable=True),
-        sa.Column("media_uri", sa.Text(), nullable=True),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("title", sa.Text(), server_default="", nullable=False),
-        sa.Column("payload", postgresql.JSONB(), server_default="{}", nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("author_id", sa.Text(), nullable=False),
+        sa.Column("media_uri", sa.Text(), nullable=False),
+        sa.Column("published_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("payload", postgresql.JSONB(), nullable=False),
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
