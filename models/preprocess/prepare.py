@@ -41,14 +41,19 @@ class Preprocessor:
 
     def prepare(self, clip: Clip, fields: TextFields) -> ModelInputs:
         """The clip must have been decoded by the bundle's own frame and audio plan."""
-        frames = normalise(clip.frames, self._pixels.mean, self._pixels.std)
         if self._audio_plan is None:
             audio, audio_mask = np.zeros((1, 1), np.float32), np.zeros(1, np.bool_)
         else:
             audio, audio_mask = log_mel(clip.audio, self._audio_plan)
+        return self.assemble(clip.frames, audio, audio_mask, fields)
+
+    def assemble(
+        self, frames: NDArray[np.uint8], audio: NDArray[np.float32], audio_mask: NDArray[np.bool_], fields: TextFields
+    ) -> ModelInputs:
+        """prepare() where the log-mel features (log_mel()'s pair) were already made, as a decode child does."""
         input_ids, text_mask = self.text.encode(fields)
         return ModelInputs(
-            frames=frames,
+            frames=normalise(frames, self._pixels.mean, self._pixels.std),
             frame_mask=np.ones(len(frames), np.bool_),
             audio=audio,
             audio_mask=audio_mask,
