@@ -171,7 +171,11 @@ def key_text(source: Input) -> str:
     """The record's key; of a parsed event its video_id, so that its records stay in one partition."""
     if source.event is not None:
         return source.event.video_id
-    return plain_text((source.record.key or b"").decode("utf-8", "backslashreplace"))
+    return key_of_bytes(source.record.key)
+
+
+def key_of_bytes(key: bytes | None) -> str:
+    return plain_text((key or b"").decode("utf-8", "backslashreplace"))
 
 
 def text_headers(source: Input) -> dict[str, str | None]:

@@ -1,0 +1,47 @@
+"""`reelsort publish PATH`: events from a JSONL manifest or a folder of videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stream.cli.options import Format, FormatOption
+from stream.publish import find_videos, publish, read_manifest, require_files
+from stream.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command("publish")(_publish)
+
+
+def _publish(
+    path: Annotated[Path, typer.Argument(help="A JSONL manifest, or a folder of mp4, mov, webm and mkv files.")],
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Videos a second; as fast as it goes without.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Publish the first so many.")] = None,
+    media_root: Annotated[Path | None, typer.Option(help="What the manifest's paths start from; its folder.")] = None,
+    uri_prefix: Annotated[
+        str | None, typer.Option(help="Put this before each path instead of file://, as in https://cdn.example/v.")
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Publish videos as the upload service would. Publishing the same ones again changes nothing."""
+    folder = path.is_dir()
+    rows = (find_videos(path) if folder else read_manifest(path))[:limit]
+    root = (media_root or (path if folder else path.parent)).resolve()
+    if uri_prefix is None:
+        require_files(rows, root)
+    columns = (TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("publishing", total=len(rows))
+        published = publish(
+            load_settings(), rows, root, uri_prefix=uri_prefix, rate=rate, on_send=lambda _: progress.advance(bar)
+        )
+    if output is Format.JSON:
+        typer.echo(orjson.dumps({"published": published.events, "seconds": round(published.seconds, 3)}))
+    else:
+        typer.echo(f"published {published.events} videos in {published.seconds:.1f} s")

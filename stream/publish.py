@@ -1,0 +1,193 @@
+"""Publishing videos: events from a manifest or a folder of files. Done twice, it publishes the same events."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from confluent_kafka import KafkaError, Message, Producer
+from pydantic import ValidationError
+
+from schemas.errors import ExitCode, UserError
+from schemas.events import VideoPublished
+from schemas.manifest import ManifestRow
+from schemas.topics import VIDEO_PUBLISHED, TopicNames
+from schemas.wire import EncodedEvent, encode_event
+from stream.kafka import connect, producer_config, require_topics
+from stream.settings import Settings
+
+CONTAINERS = frozenset({".mp4", ".mov", ".webm", ".mkv"})
+SOURCE = "/reelsort/publish"
+DELIVERY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the broker acknowledged, and how long it took."""
+
+    events: int
+    seconds: float
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """The rows of a JSONL manifest. Raises UserError naming the first line that is not one, or a video given twice."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"the manifest {path} cannot be read: {error.strerror}", "name a JSONL manifest") from error
+    rows = []
+    first_line: dict[tuple[str, int], int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = ManifestRow.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"line {number} of {path} is not a manifest row: {where + ': ' if where else ''}{first['msg']}",
+                "mend that line; nothing was published",
+            ) from error
+        if before := first_line.get((row.video_id, row.revision)):
+            raise UserError(
+                f"line {number} of {path} repeats video {row.video_id}, revision {row.revision}, of line {before}",
+                "give it an id or a revision of its own; nothing was published",
+            )
+        first_line[row.video_id, row.revision] = number
+        rows.append(row)
+    return rows
+
+
+def find_videos(folder: Path) -> list[ManifestRow]:
+    """A row for every video file under a folder, in order of their paths. Raises UserError where there is none."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}", "name a folder of videos or a JSONL manifest")
+    root = folder.resolve()
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in CONTAINERS and path.is_file())
+    if not files:
+        wanted = ", ".join(sorted(suffix.removeprefix(".") for suffix in CONTAINERS))
+        raise UserError(f"{folder} holds no video", f"put {wanted} files there, or name another folder")
+    return [
+        ManifestRow(
+            # the whole path: two folders may both hold a.mp4, and the same file published twice is one video
+            video_id=f"file-{hashlib.sha256(bytes(path)).hexdigest()[:20]}",
+            author_id="local",
+            path=path.relative_to(root).as_posix(),
+            split="unlabelled",
+            published_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            title=path.stem.encode(errors="replace").decode(),
+        )
+        for path in files
+    ]
+
+
+def require_files(rows: Iterable[ManifestRow], media_root: Path) -> None:
+    """Raises UserError naming the first row whose file is not there."""
+    for row in rows:
+        if not (media_root / row.path).is_file():
+            raise UserError(
+                f"video {row.video_id} has no file at {media_root / row.path}",
+                "name the folder that the manifest's paths start from with --media-root; nothing was published",
+            )
+
+
+def event_of(row: ManifestRow, media_root: Path, uri_prefix: str | None = None) -> VideoPublished:
+    """The event of a row: its media under `uri_prefix` where one is given, else as a file:// address."""
+    path = quote(row.path) if uri_prefix is not None else (media_root / row.path).resolve().as_uri()
+    return VideoPublished(
+        video_id=row.video_id,
+        revision=row.revision,
+        author_id=row.author_id,
+        media_uri=path if uri_prefix is None else uri_prefix.rstrip("/") + "/" + path,
+        published_at=row.published_at,
+        title=row.title,
+        ocr=row.ocr,
+        asr=row.asr,
+        tags=row.tags,
+        language=row.language,
+        duration_s=row.duration_s,
+    )
+
+
+def publish(
+    settings: Settings,
+    rows: Iterable[ManifestRow],
+    media_root: Path,
+    *,
+    uri_prefix: str | None = None,
+    rate: float | None = None,
+    on_send: Callable[[VideoPublished], None] = lambda _: None,
+) -> Published:
+    """Send an event for every row, at most `rate` a second, and wait until the broker has them all.
+
+    on_send is called before each is handed to the client. Raises UserError where the topic is missing, the broker does
+    not answer, or an event was not acknowledged.
+    """
+    topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
+    require_topics(settings, [topic])
+    sender = _Sender(settings, topic)
+    begun = time.monotonic()
+    for video in _paced((event_of(row, media_root, uri_prefix) for row in rows), rate, sender):
+        on_send(video)
+        sender.send(
+            encode_event(video, ce_id=f"{video.video_id}/{video.revision}", source=SOURCE, time=video.published_at)
+        )
+    sender.finish()
+    return Published(sender.delivered, time.monotonic() - begun)
+
+
+def _paced(events: Iterable[VideoPublished], rate: float | None, sender: _Sender) -> Iterator[VideoPublished]:
+    begun = time.monotonic()
+    for number, event in enumerate(events):
+        while rate is not None and (ahead := begun + number / rate - time.monotonic()) > 0:
+            sender.serve(min(ahead, 0.1))
+        yield event
+
+
+class _Sender:
+    """A producer that counts what was acknowledged and remembers the first thing that was not."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        config = producer_config(settings, "publish") | {"message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000)}
+        self._producer = connect(Producer, config)
+        self._topic = topic
+        self._refused: KafkaError | None = None
+        self.delivered = 0
+
+    def send(self, event: EncodedEvent) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic, event.value, event.key, headers=[*event.headers], on_delivery=self._on_delivery
+                )
+            except BufferError:  # the client's queue is full: let it send, then go on
+                self.serve(0.1)
+            else:
+                break
+        self.serve(0)
+
+    def serve(self, seconds: float) -> None:
+        self._producer.poll(seconds)
+        if self._refused is not None:
+            raise UserError(
+                f"an event was not acknowledged: {self._refused.str()}; {self.delivered} were",
+                "publish again when the broker is well: what arrived twice is decided once",
+                ExitCode.UNREACHABLE,
+            )
+
+    def finish(self) -> None:
+        while self._producer.flush(1.0):
+            self.serve(0)
+        self.serve(0)
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self._refused = self._refused or error
