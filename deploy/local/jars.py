@@ -42,13 +42,9 @@ class JarLock:
 
 
 def read_lock(path: Path = LOCK_FILE) -> JarLock:
-    content = path.read_bytes()
-    parsed = tomllib.loads(content.decode())
-    return JarLock(
-        kafka=parsed["kafka"],
-        jars=tuple(Jar(coordinate, sha256) for coordinate, sha256 in parsed["jars"].items()),
-        id=hashlib.sha256(content).hexdigest()[:16],
-    )
+    parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    jars = tuple(Jar(coordinate, sha256) for coordinate, sha256 in parsed["jars"].items())
+    return JarLock(kafka=parsed["kafka"], jars=jars, id=hashlib.sha256(repr(jars).encode()).hexdigest()[:16])
 
 
 def cache_folder() -> Path:

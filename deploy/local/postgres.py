@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,17 +51,17 @@ class Postgres:
     def psql(self) -> Path:
         return self.bin / "psql"
 
-    @property
-    def major(self) -> str:
+    @cached_property
+    def version(self) -> str:
         answer = subprocess.run([self.bin / "postgres", "--version"], capture_output=True, text=True, check=True)
-        return answer.stdout.split()[-1].split(".")[0]
+        return answer.stdout.split()[-1]
 
     def prepare(self, password: str) -> None:
         """Run initdb once. Raises StackError where another major version has written the data."""
         if self.data.is_dir():
             self._check_version()
             return
-        run_as = self._run_as()
+        run_as = _run_as()
         new = new_folder_beside(self.data)
         with tempfile.NamedTemporaryFile("w", dir=self.logs, prefix=".pw-") as password_file:
             password_file.write(password)
@@ -106,7 +107,7 @@ class Postgres:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self.bin / "postgres"), "-D", str(self.data), "-p", str(port), *options]
-        return launch(command, output=self.log, cwd=self.data, run_as=self._run_as())
+        return launch(command, output=self.log, cwd=self.data, run_as=_run_as())
 
     def await_ready(self, process: ProcessId, dsn: str, log: LogReader) -> None:
         """Return once the database answers. Raises PortTaken, or StackError with the server's own last words."""
@@ -144,20 +145,23 @@ class Postgres:
     def log_reader(self) -> LogReader:
         return LogReader((self.log,))
 
-    def _run_as(self) -> RunAs | None:
-        """Postgres refuses to run as root. `nobody` is there on every system, so that no user has to be made."""
-        if os.geteuid() != 0:
-            return None
-        make_reachable(self.bin, self.data.parent, self.logs)
-        nobody = pwd.getpwnam("nobody")
-        return RunAs(nobody.pw_uid, nobody.pw_gid)
+    def let_in(self) -> tuple[Path, ...]:
+        """As root: let the user that Postgres runs as reach program and data. The folders whose mode had to change."""
+        if _run_as() is None:
+            return ()
+        if not (self.bin / "initdb").stat().st_mode & stat.S_IXOTH:
+            raise StackError(
+                f"Postgres does not run as root, and no other user may run {self.bin / 'initdb'}",
+                f"chmod -R o+rX {self.bin.parent}",
+            )
+        return _make_reachable(self.bin, self.data.parent, self.logs)
 
     def _check_version(self) -> None:
         written_by = (self.data / "PG_VERSION").read_text().strip()
-        if written_by != self.major:
+        if written_by != self.version.split(".")[0]:
             raise StackError(
                 f"the data in {self.data} was written by PostgreSQL {written_by}; "
-                f"this release runs PostgreSQL {self.major}",
+                f"this release runs PostgreSQL {self.version}",
                 f"use another --folder, or delete the old data: reelsort down --delete --folder {self.data.parent}",
             )
 
@@ -170,13 +174,24 @@ def binaries() -> Path:
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
-def make_reachable(*paths: Path) -> None:
-    """Let other users pass through (not list) the folders above `paths`, which root alone may own."""
-    for path in paths:
-        for folder in (path, *path.parents):
-            mode = folder.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+def _run_as() -> RunAs | None:
+    """Postgres refuses to run as root. `nobody` is there on every system, so that no user has to be made."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return RunAs(nobody.pw_uid, nobody.pw_gid)
+
+
+def _make_reachable(*paths: Path) -> tuple[Path, ...]:
+    """Let other users pass through (not list) the folders above `paths`; the folders whose mode had to change."""
+    closed = tuple(
+        folder
+        for folder in dict.fromkeys(folder for path in paths for folder in (path, *path.parents))
+        if not folder.stat().st_mode & stat.S_IXOTH
+    )
+    for folder in closed:
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
+    return closed
 
 
 def _in_database(dsn: str, name: str) -> str:

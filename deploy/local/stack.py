@@ -47,6 +47,8 @@ from deploy.local.state import (
     save_state,
 )
 
+__all__ = ["SERVERS", "ServerInfo", "ServerName", "StackError", "StackInfo", "down", "status", "up"]
+
 NEEDED_DISK = 500 * 1024**2
 NEEDED_MEMORY = 600 * 1024**2
 _LOCK_TIMEOUT_S = 120.0
@@ -75,7 +77,7 @@ def down(folder: Path, *, servers: Iterable[ServerName] = SERVERS, delete: bool 
     A folder that holds no stack is left alone and is no error.
     """
     folder = folder.expanduser().resolve()
-    if not folder.is_dir():
+    if not _Stack(folder).is_here:
         return ()
     with explained(folder), _Stack.locked(folder) as stack:
         stopped = stack.stop(tuple(servers))
@@ -112,19 +114,26 @@ class _Stack:
     def _state_file(self) -> Path:
         return self.folder / "stack.json"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the folder is a stack's: any other folder is none of our business."""
+        return self._state_file.exists() or any(self._find().values())
+
     def up(self, progress: Callable[[str], None]) -> StackInfo:
         running = self._find()
         missing = [name for name in SERVERS if running[name] is None]
+        opened: tuple[Path, ...] = ()
         if missing:
             self._prepare_folder()
             self._check_room()
+            opened = self.postgres.let_in()
         # side by side: the broker's start is as long as everything else
         with ThreadPoolExecutor(2) as pool:
             kafka = pool.submit(self._up_kafka, running["kafka"], progress)
             postgres = pool.submit(self._up_postgres, running["postgres"], progress)
             kafka.result()
             postgres.result()
-        info = replace(self.info(), started=tuple(missing))
+        info = replace(self.info(), started=tuple(missing), opened=opened)
         info.videos.mkdir(exist_ok=True)
         write_atomically(info.settings_file, _settings(info), mode=0o600)
         return info
@@ -134,8 +143,8 @@ class _Stack:
         running = {name: process for name, process in self._find().items() if process and name in servers}
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda found: self._server(found[0]).stop(found[1]), running.items()))
-        for name in servers:
-            if self.saved:
+        if self.saved:
+            for name in servers:
                 self._save(name, replace(self._server_state(name), process=None))
         return tuple(running)
 
@@ -154,7 +163,7 @@ class _Stack:
         return StackInfo(
             folder=self.folder,
             kafka=self._server_info("kafka", self.kafka.version, running["kafka"], self.kafka.log),
-            postgres=self._server_info("postgres", self.postgres.major, running["postgres"], self.postgres.log),
+            postgres=self._server_info("postgres", self.postgres.version, running["postgres"], self.postgres.log),
             password=self._state.password,
             psql_program=self.postgres.psql,
         )
@@ -184,14 +193,8 @@ class _Stack:
             self.postgres.await_ready(process, self._dsn(port), self.postgres.log_reader())
             self.postgres.ensure_database(self._dsn(port))
             return
-        if self.saved is None and self.postgres.data.is_dir():
-            raise StackError(
-                f"{self.folder} holds a database, but {self._state_file.name} with its password is lost or damaged",
-                f"put the file back, or start anew: reelsort down --delete --folder {self.folder}",
-            )
-        self._save("postgres", self._state.postgres)  # the password is on disk before initdb takes it
         self.postgres.prepare(self._state.password)
-        progress(f"starting PostgreSQL {self.postgres.major}")
+        progress(f"starting PostgreSQL {self.postgres.version}")
 
         def start(ports: tuple[int, ...]) -> ProcessId:
             log = self.postgres.log_reader()
@@ -229,8 +232,25 @@ class _Stack:
         return tuple(chosen)
 
     def _prepare_folder(self) -> None:
+        self._refuse_strange_data()
+        save_state(self._state_file, self._state)  # first of all: from here on the folder is known as a stack's
         self._sweep()
         (self.folder / "logs").mkdir(exist_ok=True)
+
+    def _refuse_strange_data(self) -> None:
+        """Data without a readable stack.json is another program's, or its password is lost."""
+        data = next((name for name in SERVERS if (self.folder / name).exists()), None)
+        if self.saved or data is None:
+            return
+        if self._state_file.exists():
+            raise StackError(
+                f"{self._state_file}, which holds the database's password, is damaged",
+                f"put a copy back, or start anew: reelsort down --delete --folder {self.folder}",
+            )
+        raise StackError(
+            f"{self.folder} already holds {data}/ but no stack.json: it is not the folder of a local stack",
+            "give another --folder; if it was a stack whose stack.json is lost, delete the folder",
+        )
 
     def _sweep(self) -> None:
         """End and remove what a killed run left half-made."""

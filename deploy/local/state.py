@@ -40,6 +40,7 @@ class StackInfo:
     password: str
     psql_program: Path
     started: tuple[ServerName, ...] = ()  # by this call
+    opened: tuple[Path, ...] = ()  # folders that other users may now pass through, so that Postgres can
 
     @property
     def running(self) -> bool:

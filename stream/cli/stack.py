@@ -34,6 +34,7 @@ def describe(info: StackInfo) -> dict[str, Any]:
         "videos": str(info.videos),
         "psql": info.psql,
         "started": list(info.started),
+        "opened": [str(folder) for folder in info.opened],
         "kafka": _server(info.kafka),
         "postgres": _server(info.postgres),
     }
@@ -55,6 +56,8 @@ def _up(folder: _Folder = DEFAULT_FOLDER, output: FormatOption = Format.TABLE) -
         ("psql", info.psql),
     ):
         typer.echo(f"  {name:<10}{value}")
+    for opened in info.opened:
+        typer.echo(f"  note: other users may now pass through {opened} (o+x): Postgres refuses root, it runs as nobody")
     typer.echo("next:")
     typer.echo(f"  export REELSORT_CONFIG={info.settings_file}")
     typer.echo("  reelsort db upgrade && reelsort topics create && reelsort serve all")
