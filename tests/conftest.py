@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +76,11 @@ def topics(settings: Settings, topic_names: dict[str, str]) -> Iterator[dict[str
     await_leaders(settings.kafka.bootstrap, topic_names.values())
     yield topic_names
     delete(settings.kafka.bootstrap, topic_names.values())
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained bundle, exported once a session; to be copied before it is changed."""
+    from tests.support.bundles import tiny_bundle  # torch: not for sessions that need no bundle
+
+    return tiny_bundle(tmp_path_factory.mktemp("tiny"))
