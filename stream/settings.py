@@ -30,6 +30,8 @@ class KafkaSettings(BaseModel):
     password: SecretStr | None = None  # sasl.password
     options: dict[str, str] = Field(default_factory=dict)
     topics: dict[str, str] = Field(default_factory=dict)  # standard name -> the name used here
+    # what a group does whose committed offset has expired; None: it stops and asks (serve --from-beginning | --from-now)
+    expired_offsets: Literal["from-beginning", "from-now"] | None = None
     partitions: Annotated[int, Field(ge=1)] = 6  # of topics we create
     replication: Annotated[int, Field(ge=1)] = 1
 

@@ -24,11 +24,6 @@ STEADY = CommitPolicy(every_s=1.0, every_records=10_000)
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """Where reading starts without a usable offset.
-
-    new_group: a group that never committed anything. Later partitions without an offset are new: they are read whole.
-    expired: the committed offset is not on the broker any more. None: stop and let the operator decide.
-    """
+    """Where a group begins that never committed anything. Partitions added later are new, and read whole."""
 
     new_group: Start = "from-beginning"
-    expired: Start | None = None

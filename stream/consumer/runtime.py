@@ -106,8 +106,8 @@ class ConsumerRuntime:
         if self._start.new_group == "from-now":
             begin_now(self._settings, self._group, self._topics)
         config = consumer_config(self._settings, self._group)
-        if self._start.expired is not None:
-            config["auto.offset.reset"] = "earliest" if self._start.expired == "from-beginning" else "latest"
+        if (expired := self._settings.kafka.expired_offsets) is not None:
+            config["auto.offset.reset"] = "earliest" if expired == "from-beginning" else "latest"
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_client_error, "stats_cb": self._on_stats}
         self._consumer = connect(Consumer, config | callbacks | {"statistics.interval.ms": 1000})
         failed = True
@@ -360,7 +360,7 @@ def has_joined(statistics: str) -> bool:
     group = orjson.loads(statistics).get("cgrp", {})
     if group.get("join_state") == "steady":
         return True
-    return group.get("state") == "up" and group.get("stateage", 0) >= ANSWERING_MS
+    return bool(group.get("state") == "up" and group.get("stateage", 0) >= ANSWERING_MS)
 
 
 def _named(partitions: Sequence[KafkaPartition] | Sequence[TopicPartition]) -> str:

@@ -128,6 +128,10 @@ class Group:
         create(bootstrap, [self.topic], partitions=partitions)
         self._producer = Producer(producer_config(self.settings, "test"))
 
+    def configure(self, **kafka: Any) -> None:
+        """Change Kafka settings for the members that start from now on."""
+        self.settings = self.settings.model_copy(update={"kafka": self.settings.kafka.model_copy(update=kafka)})
+
     def publish(self, count: int, prefix: str = "v") -> set[bytes]:
         """`count` distinct records over all partitions."""
         values = {f"{prefix}-{n}".encode() for n in range(count)}

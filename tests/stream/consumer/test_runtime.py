@@ -166,7 +166,8 @@ def test_expired_offsets_stop_the_job_with_what_to_do(group: Group) -> None:
     assert "--from-beginning" in stopped.error.remedy
     assert "--from-now" in stopped.error.remedy
     assert group.committed() == [2, 2]
-    with group.member(start=StartPolicy(expired="from-beginning")) as again:
+    group.configure(expired_offsets="from-beginning")  # the operator decided
+    with group.member() as again:
         eventually(lambda: len(again.job.seen) == 10, "all that is left is read")
     assert {record.offset for record in again.job.seen} == set(range(15, 20))
 
