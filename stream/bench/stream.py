@@ -1,0 +1,271 @@
+"""`reelsort bench stream`: the classify job beside the floor, in one run on a real Kafka and a real Postgres.
+
+The floor is the least that any consumer must do: read the same topic with confluent-kafka and COPY key and value of
+each record into one table without an index. The job reads the same records and does all it does in production (parse,
+look up, count attempts, decide, five tables, outbox, offsets), with a stub in the place of the model. They alternate,
+and the ratio is taken pair by pair, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import psycopg
+import typer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from psycopg import sql
+from pydantic import SecretStr
+from rich.console import Console
+
+from deploy.local import stack
+from schemas.database import upgrade
+from schemas.events import VideoPublished
+from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
+from schemas.wire import encode_event
+from stream.classify.job import SUBSCRIBED, ClassifyJob
+from stream.classify.stub import StubAnalyzer, stub_model
+from stream.cli.options import Format, FormatOption
+from stream.consumer import records as consumer
+from stream.consumer.runtime import ConsumerRuntime
+from stream.kafka import consumer_config, create_topics, group_id, producer_config
+from stream.settings import ClassifySettings, DatabaseSettings, Settings, load_settings
+from stream.store import registry
+from stream.store.session import connect
+from stream.telemetry.health import Health
+
+NAME = "stream"
+FLOOR_BATCH = 5000  # records a transaction: larger ones gain nothing
+PARTITIONS = 6
+
+
+def register(app: typer.Typer) -> None:
+    app.command(NAME)(_bench)
+
+
+def _bench(
+    events: Annotated[int, typer.Option(min=1000, help="Events a repeat.")] = 100_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Pairs of floor and job.")] = 3,
+    commit_batch: Annotated[int, typer.Option(min=1, help="Records a transaction of the job.")] = 2000,
+    configured: Annotated[
+        bool, typer.Option("--configured", help="Use the configured servers, not a local stack of its own.")
+    ] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Events a second of the classify job with a stub model, and of the floor: consume and COPY to one table."""
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as cleanup:
+        settings = load_settings() if configured else cleanup.enter_context(_own_stack())
+        result = run(settings, events=events, repeats=repeats, commit_batch=commit_batch, console=console)
+    if output is Format.JSON:
+        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+        return
+    typer.echo(f"floor  {result['floor_events_per_s']:>9,.0f} events/s")
+    typer.echo(f"job    {result['job_events_per_s']:>9,.0f} events/s")
+    typer.echo(f"ratio_to_floor {result['ratio_to_floor']:.3f}  (median of {repeats} pairs)")
+
+
+def run(settings: Settings, *, events: int, repeats: int, commit_batch: int, console: Console) -> dict[str, Any]:
+    """Publish once, then measure in pairs. Everything it makes is named bench_* and dropped."""
+    label = f"bench_{uuid.uuid4().hex[:8]}"
+    kafka = settings.kafka.model_copy(
+        update={"group_prefix": label, "topics": {name: f"{label}.{name}" for name in TOPICS}, "partitions": PARTITIONS}
+    )
+    classify = ClassifySettings(stub=True, commit_batch=commit_batch, max_in_flight=4 * commit_batch)
+    settings = settings.model_copy(update={"kafka": kafka, "classify": classify})
+    create_topics(settings)
+    value_bytes = _publish(settings, events)
+    console.print(f"published {events:,} events of {value_bytes / events:.0f} bytes")
+    pairs = []
+    for number in range(repeats):
+        pair = Pair(floor=_floor(settings, events), job=_job(settings, events, number))
+        console.print(f"floor {pair.floor:,.0f}/s  job {pair.job:,.0f}/s  ratio {pair.ratio:.3f}")
+        pairs.append(pair)
+    return {
+        "bench": NAME,
+        "events": events,
+        "repeats": repeats,
+        "bytes_per_event": round(value_bytes / events),
+        "commit_batch": commit_batch,
+        "max_in_flight": classify.max_in_flight,
+        "floor_events_per_s": round(statistics.median(pair.floor for pair in pairs)),
+        "job_events_per_s": round(statistics.median(pair.job for pair in pairs)),
+        "ratio_to_floor": round(statistics.median(pair.ratio for pair in pairs), 3),
+        "pairs": [{"floor": round(p.floor), "job": round(p.job), "ratio": round(p.ratio, 3)} for p in pairs],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Events a second."""
+
+    floor: float
+    job: float
+
+    @property
+    def ratio(self) -> float:
+        return self.job / self.floor
+
+
+@contextmanager
+def _own_stack() -> Iterator[Settings]:
+    with tempfile.TemporaryDirectory(prefix="reelsort-bench-") as folder:
+        info = stack.up(Path(folder))
+        try:
+            plain = load_settings()
+            kafka = plain.kafka.model_copy(update={"bootstrap": info.bootstrap})
+            yield plain.model_copy(update={"kafka": kafka, "database": DatabaseSettings(dsn=SecretStr(info.dsn))})
+        finally:
+            stack.down(Path(folder))
+
+
+def _publish(settings: Settings, count: int) -> int:
+    """Events as an upload service sends them; returns the bytes of their values."""
+    topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
+    client = Producer(producer_config(settings, "bench"))
+    total = 0
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(count):
+        video = VideoPublished(
+            video_id=uuid.UUID(int=number * 0x9E3779B97F4A7C15 % 2**128).hex,  # not in the order of the index
+            revision=0,
+            author_id=f"author-{number % 5003}",
+            media_uri=f"https://media.example.com/v/{number:012d}.mp4",
+            published_at=begun + timedelta(milliseconds=number),
+            title=f"第{number}期:三分钟学会番茄炒蛋,零失败的家常做法",
+            ocr=("番茄炒蛋", "关注我,每天一道家常菜"),
+            asr="大家好,今天我们来做一道番茄炒蛋,先把番茄切成小块,鸡蛋打散加一点盐",
+            tags=("美食", "家常菜", "教程"),
+            language="zh",
+            duration_s=15.0 + number % 45,
+        )
+        event = encode_event(video, ce_id=f"{number}", source="/bench", time=video.published_at)
+        total += len(event.value)
+        while True:
+            try:
+                client.produce(topic, event.value, event.key, headers=[*event.headers])
+                break
+            except BufferError:
+                client.poll(0.1)
+        client.poll(0)
+    client.flush()
+    return total
+
+
+def _floor(settings: Settings, count: int) -> float:
+    """Consume and COPY, nothing else."""
+    topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
+    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
+    client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+    copy_in = "COPY bench_floor (key, value) FROM STDIN (FORMAT BINARY)"
+    with _scratch_database(settings) as database, connect(database, "bench-floor") as connection:
+        connection.execute("CREATE TABLE bench_floor (key bytea, value bytea)")
+        begun, stored = 0.0, 0
+        while stored < count:
+            messages = client.consume(FLOOR_BATCH, 0.2)
+            if messages and not begun:
+                begun = time.perf_counter()
+            with connection.transaction(), connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+                copy.set_types(["bytea", "bytea"])
+                for message in messages:
+                    copy.write_row((message.key(), message.value()))
+            stored += len(messages)
+        elapsed = time.perf_counter() - begun
+    client.close()
+    return count / elapsed
+
+
+def _job(settings: Settings, count: int, number: int) -> float:
+    """The classify job, until the last record is durable."""
+    with _scratch_database(settings) as database:
+        settings = settings.model_copy(
+            update={
+                "database": database,
+                "kafka": settings.kafka.model_copy(update={"group_prefix": f"{settings.kafka.group_prefix}_{number}"}),
+            }
+        )
+        with connect(database, "bench-start") as connection:
+            model = registry.enter(connection, stub_model(), {"stub": True})
+        stop = threading.Event()
+        timed = _Timed(ClassifyJob(settings, StubAnalyzer(), model), count, stop)
+        names = TopicNames(settings.kafka.topics)
+        ConsumerRuntime(
+            settings,
+            group_id(settings, "bench"),
+            [names.actual(topic) for topic in SUBSCRIBED],
+            timed,
+            max_in_flight=settings.classify.max_in_flight,
+            drain_s=settings.classify.drain_s,
+            health=Health(600.0),
+        ).run(stop)
+        with connect(database, "bench-check") as connection:
+            row = connection.execute("SELECT count(*) FROM decisions").fetchone()
+        assert row == (count,), "the job did not decide every event"
+    return count / timed.elapsed
+
+
+class _Timed:
+    """A job that notes when its first record came and when its last one was durable."""
+
+    def __init__(self, job: ClassifyJob, count: int, stop: threading.Event) -> None:
+        self._job = job
+        self._missing = count
+        self._stop = stop
+        self._begun = 0.0
+        self.elapsed = 0.0
+
+    def start(self, progress: consumer.Progress) -> None:
+        self._progress = progress
+        self._job.start(self)
+
+    def submit(self, records: Sequence[consumer.Record]) -> None:
+        self._begun = self._begun or time.perf_counter()
+        self._job.submit(records)
+
+    def drain(self, partitions: Collection[consumer.TopicPartition], deadline: float) -> None:
+        self._job.drain(partitions, deadline)
+
+    def abandon(self, partitions: Collection[consumer.TopicPartition]) -> None:
+        self._job.abandon(partitions)
+
+    def stop(self, deadline: float) -> None:
+        self._job.stop(deadline)
+
+    def done(self, records: Collection[consumer.Record]) -> None:
+        self._progress.done(records)
+        self._missing -= len(records)
+        if not self._missing:
+            self.elapsed = time.perf_counter() - self._begun
+            self._stop.set()
+
+    def back_off(self, seconds: float, reason: str) -> None:
+        self._progress.back_off(seconds, reason)
+
+    def fail(self, error: BaseException) -> None:
+        self._progress.fail(error)
+
+
+@contextmanager
+def _scratch_database(settings: Settings) -> Iterator[DatabaseSettings]:
+    """A migrated database of its own on the configured server; dropped at the end."""
+    dsn = settings.database.dsn.get_secret_value()
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        scratch = psycopg.conninfo.make_conninfo(dsn, dbname=name)
+        upgrade(scratch)
+        yield settings.database.model_copy(update={"dsn": SecretStr(scratch)})
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
