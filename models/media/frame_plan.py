@@ -80,8 +80,7 @@ def feeds(packets: Sequence[PacketStamp], wanted: set[int]) -> tuple[Feed, ...]:
         if packet.pts not in wanted:
             continue
         start = previous if packet.pts < packets[keyframe].pts else keyframe
-        if runs and start < runs[-1].stop:
-            runs[-1] = Feed(min(runs[-1].start, start), index + 1)
-        else:
-            runs.append(Feed(start, index + 1))
+        while runs and start < runs[-1].stop:
+            start = min(start, runs.pop().start)
+        runs.append(Feed(start, index + 1))
     return tuple(runs)
