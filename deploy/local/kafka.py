@@ -81,9 +81,8 @@ class Kafka:
         return self.logs / "kafka.out"
 
     def prepare(self, class_path: Sequence[Path]) -> None:
-        """Format the storage once. Raises StackError where another version of Kafka has written it."""
+        """Format the storage once. Raises StackError with the tool's own last words."""
         if self.home.is_dir():
-            self._check_version()
             return
         new = new_folder_beside(self.home)
         (new / "server.properties").write_text(self._properties(new / "data", (9092, 9093)))
@@ -109,8 +108,8 @@ class Kafka:
         self.properties.write_text(self._properties(self.home / "data", ports))
         return launch([*self._java(class_path), "kafka.Kafka", str(self.properties)], output=self.output, cwd=self.home)
 
-    def await_ready(self, process: ProcessId, port: int, log: LogReader) -> None:
-        """Return once the broker answers. Raises PortTaken, or StackError with the broker's own last words."""
+    def await_ready(self, process: ProcessId, port: int) -> bool:
+        """True once the broker answers, False when it has died. Raises StackError when it does neither."""
         # librdkafka's own complaints about a broker that is not up yet are expected: say nothing
         admin = AdminClient({"bootstrap.servers": bootstrap(port), "log_level": 0, "reconnect.backoff.max.ms": 200})
 
@@ -125,8 +124,11 @@ class Kafka:
                 f"Kafka (pid {process.pid}) did not answer on {bootstrap(port)} within {READY_WITHIN_S:.0f} s",
                 f"read {self.log}; then run down, and up again",
             )
-        if not process.running:
-            raise log.failure("Kafka", process, exit_code(process), _FATAL)
+        return process.running
+
+    def failure(self, process: ProcessId, log: LogReader) -> StackError:
+        """Why it died while starting: PortTaken, or its own last words."""
+        return log.failure("Kafka", exit_code(process), _FATAL)
 
     def stop(self, process: ProcessId) -> None:
         stop(process, _STOP)
@@ -134,7 +136,10 @@ class Kafka:
     def log_reader(self) -> LogReader:
         return LogReader((self.log, self.output))
 
-    def _check_version(self) -> None:
+    def check_version(self) -> None:
+        """Raises StackError where another version of Kafka has written the data."""
+        if not self.home.is_dir():
+            return
         written_by = (self.home / "version").read_text().strip()
         if written_by.split(".")[:2] != self.version.split(".")[:2]:
             raise StackError(

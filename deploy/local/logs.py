@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.errors import StackError
-from deploy.local.processes import ProcessId
 
 _PORT_TAKEN = re.compile(r"address already in use|could not bind", re.IGNORECASE)
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
@@ -38,7 +37,7 @@ class LogReader:
                 lines += text[start if len(text) >= start else 0 :].decode(errors="replace").splitlines()
         return [line.strip() for line in lines if line.strip()]
 
-    def failure(self, name: str, process: ProcessId, exit_code: int | None, fatal: re.Pattern[str]) -> StackError:
+    def failure(self, name: str, exit_code: int | None, fatal: re.Pattern[str]) -> StackError:
         """The error to raise for a server that died while starting."""
         lines = self.added()
         text = "\n".join(lines)

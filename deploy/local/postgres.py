@@ -57,9 +57,8 @@ class Postgres:
         return answer.stdout.split()[-1]
 
     def prepare(self, password: str) -> None:
-        """Run initdb once. Raises StackError where another major version has written the data."""
+        """Run initdb once. Raises StackError with its own words."""
         if self.data.is_dir():
-            self._check_version()
             return
         run_as = _run_as()
         new = new_folder_beside(self.data)
@@ -109,8 +108,8 @@ class Postgres:
         command = [str(self.bin / "postgres"), "-D", str(self.data), "-p", str(port), *options]
         return launch(command, output=self.log, cwd=self.data, run_as=_run_as())
 
-    def await_ready(self, process: ProcessId, dsn: str, log: LogReader) -> None:
-        """Return once the database answers. Raises PortTaken, or StackError with the server's own last words."""
+    def await_ready(self, process: ProcessId, dsn: str) -> bool:
+        """True once the database answers, False when it has died. Raises StackError when it does neither."""
 
         def answers() -> bool:
             try:
@@ -130,8 +129,11 @@ class Postgres:
                 f"Postgres (pid {process.pid}) did not answer within {READY_WITHIN_S:.0f} s",
                 f"read {self.log}; then run down, and up again",
             )
-        if not process.running:
-            raise log.failure("Postgres", process, exit_code(process), _FATAL)
+        return process.running
+
+    def failure(self, process: ProcessId, log: LogReader) -> StackError:
+        """Why it died while starting: PortTaken, or its own last words."""
+        return log.failure("Postgres", exit_code(process), _FATAL)
 
     def ensure_database(self, dsn: str) -> None:
         with psycopg.connect(_in_database(dsn, "postgres"), autocommit=True) as connection:
@@ -156,7 +158,10 @@ class Postgres:
             )
         return _make_reachable(self.bin, self.data.parent, self.logs)
 
-    def _check_version(self) -> None:
+    def check_version(self) -> None:
+        """Raises StackError where another major version has written the data."""
+        if not self.data.is_dir():
+            return
         written_by = (self.data / "PG_VERSION").read_text().strip()
         if written_by != self.version.split(".")[0]:
             raise StackError(

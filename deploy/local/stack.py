@@ -120,10 +120,10 @@ class _Stack:
         return self._state_file.exists() or any(self._find().values())
 
     def up(self, progress: Callable[[str], None]) -> StackInfo:
+        self._refuse_strange_data()
         running = self._find()
-        missing = [name for name in SERVERS if running[name] is None]
         opened: tuple[Path, ...] = ()
-        if missing:
+        if not all(running.values()):
             self._prepare_folder()
             self._check_room()
             opened = self.postgres.let_in()
@@ -131,9 +131,9 @@ class _Stack:
         with ThreadPoolExecutor(2) as pool:
             kafka = pool.submit(self._up_kafka, running["kafka"], progress)
             postgres = pool.submit(self._up_postgres, running["postgres"], progress)
-            kafka.result()
-            postgres.result()
-        info = replace(self.info(), started=tuple(missing), opened=opened)
+            was_started = {"kafka": kafka.result(), "postgres": postgres.result()}
+        started = tuple(name for name in SERVERS if was_started[name])
+        info = replace(self.info(), started=started, opened=opened)
         info.videos.mkdir(exist_ok=True)
         write_atomically(info.settings_file, _settings(info), mode=0o600)
         return info
@@ -168,45 +168,48 @@ class _Stack:
             psql_program=self.postgres.psql,
         )
 
-    def _up_kafka(self, process: ProcessId | None, progress: Callable[[str], None]) -> None:
-        if process is not None:
-            port = self._state.kafka.ports[0]
-            self.kafka.await_ready(process, port, self.kafka.log_reader())
-            return
+    def _up_kafka(self, process: ProcessId | None, progress: Callable[[str], None]) -> bool:
+        """Whether it had to be started."""
+        if process is not None and self.kafka.await_ready(process, self._state.kafka.ports[0]):
+            return False
         class_path = ensure_jars(self.jars, cache_folder(), progress)
         self.kafka.prepare(class_path)
         progress(f"starting Kafka {self.kafka.version}")
 
-        def start(ports: tuple[int, ...]) -> ProcessId:
+        def start(ports: tuple[int, ...]) -> None:
             client, controller = ports
             log = self.kafka.log_reader()
             process = self.kafka.launch(class_path, (client, controller))
             self._save("kafka", ServerState(ports, process))
-            self.kafka.await_ready(process, client, log)
-            return process
+            if not self.kafka.await_ready(process, client):
+                raise self.kafka.failure(process, log)
 
         self._start("kafka", 2, start)
+        return True
 
-    def _up_postgres(self, process: ProcessId | None, progress: Callable[[str], None]) -> None:
+    def _up_postgres(self, process: ProcessId | None, progress: Callable[[str], None]) -> bool:
+        """Whether it had to be started."""
         if process is not None:
-            port = self._state.postgres.ports[0]
-            self.postgres.await_ready(process, self._dsn(port), self.postgres.log_reader())
-            self.postgres.ensure_database(self._dsn(port))
-            return
+            dsn = self._dsn(self._state.postgres.ports[0])
+            if self.postgres.await_ready(process, dsn):
+                self.postgres.ensure_database(dsn)
+                return False
         self.postgres.prepare(self._state.password)
         progress(f"starting PostgreSQL {self.postgres.version}")
 
-        def start(ports: tuple[int, ...]) -> ProcessId:
+        def start(ports: tuple[int, ...]) -> None:
+            dsn = self._dsn(ports[0])
             log = self.postgres.log_reader()
             process = self.postgres.launch(ports[0])
             self._save("postgres", ServerState(ports, process))
-            self.postgres.await_ready(process, self._dsn(ports[0]), log)
-            self.postgres.ensure_database(self._dsn(ports[0]))
-            return process
+            if not self.postgres.await_ready(process, dsn):
+                raise self.postgres.failure(process, log)
+            self.postgres.ensure_database(dsn)
 
         self._start("postgres", 1, start)
+        return True
 
-    def _start(self, name: ServerName, count: int, start: Callable[[tuple[int, ...]], ProcessId]) -> None:
+    def _start(self, name: ServerName, count: int, start: Callable[[tuple[int, ...]], None]) -> None:
         """Start on the ports of last time, or on others where they are taken, now or by the time the server binds."""
         for attempt in range(_START_TRIES):
             ports = self._server_state(name).ports
@@ -232,7 +235,8 @@ class _Stack:
         return tuple(chosen)
 
     def _prepare_folder(self) -> None:
-        self._refuse_strange_data()
+        self.kafka.check_version()
+        self.postgres.check_version()
         save_state(self._state_file, self._state)  # first of all: from here on the folder is known as a stack's
         self._sweep()
         (self.folder / "logs").mkdir(exist_ok=True)
@@ -249,7 +253,7 @@ class _Stack:
             )
         raise StackError(
             f"{self.folder} already holds {data}/ but no stack.json: it is not the folder of a local stack",
-            "give another --folder; if it was a stack whose stack.json is lost, delete the folder",
+            "give another --folder; if it was a stack whose stack.json is lost, run down and delete the folder",
         )
 
     def _sweep(self) -> None:

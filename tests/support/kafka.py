@@ -114,26 +114,27 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def await_leaders(bootstrap: str, names: Iterable[str]) -> None:
-    """Return when every partition answers: a topic is created a moment before its broker leads it."""
+    """Return when every partition answers: a topic is created a moment before its broker knows and leads it."""
     admin, topics = AdminClient({"bootstrap.servers": bootstrap}), list(names)
 
     def answered() -> bool:
         try:
-            _end_offsets(admin, topics)
+            return topics == list(dict.fromkeys(place.topic for place in _end_offsets(admin, topics)))
         except KafkaException as error:
             if error.args[0].code() not in _NOT_YET_LED:
                 raise
             return False
-        return True
 
     wait_until(answered, what=f"leaders of {topics}")
 
 
 def _end_offsets(admin: AdminClient, topics: Sequence[str]) -> dict[TopicPartition, int]:
+    """Of the topics that the broker knows by now."""
     known = admin.list_topics(timeout=30).topics
     asked = {
         TopicPartition(topic, partition): OffsetSpec.latest()
         for topic in topics
+        if topic in known
         for partition in known[topic].partitions
     }
     return {place: answer.result().offset for place, answer in admin.list_offsets(asked, request_timeout=30).items()}
