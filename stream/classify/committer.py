@@ -78,7 +78,8 @@ class Committer:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                if gathered := self._gather():
+                gathered = self._gather()
+                if gathered and not self._stopping.is_set():  # an analyzer that closes fails what it still has
                     self._settle(gathered)
                 self._probe()
         except Exception as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from models.bundle import Bundle, default_bundle
 from schemas.topics import VIDEO_PUBLISHED, VIDEO_REMOVED, VIDEO_RETRY, TopicNames
 from stream.classify.analyse import Analyzer
 from stream.classify.committer import Committer
@@ -116,17 +117,24 @@ class Parts:
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Serve until `stop` is set. Raises UserError where something it needs is missing or out of reach."""
     loaded = health.require("model", "loading")
-    parts = _stub_parts(settings)
-    with connect_or_explain(settings.database, "classify-start") as connection:
-        model = registry.enter(connection, parts.model, parts.manifest)
-    loaded.met()
+    parts = _stub_parts(settings) if settings.classify.stub else _bundle_parts(settings)
+    try:
+        with connect_or_explain(settings.database, "classify-start") as connection:
+            model = registry.enter(connection, parts.model, parts.manifest)
+        loaded.met()
+        _consume(settings, parts.analyzer, model, stop, health)
+    finally:
+        parts.analyzer.close(CLOSE_S)
+
+
+def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: threading.Event, health: Health) -> None:
     _log.info("model %s (%s), promotion epoch %d", model.name, model.model_id, model.epoch)
     names = TopicNames(settings.kafka.topics)
     runtime = ConsumerRuntime(
         settings,
         group_id(settings, NAME),
         [names.actual(topic) for topic in SUBSCRIBED],
-        ClassifyJob(settings, parts.analyzer, model),
+        ClassifyJob(settings, analyzer, model),
         max_in_flight=settings.classify.max_in_flight,
         drain_s=settings.classify.drain_s,
         health=health,
@@ -137,3 +145,10 @@ def run(settings: Settings, stop: threading.Event, health: Health) -> None:
 
 def _stub_parts(settings: Settings) -> Parts:
     return Parts(StubAnalyzer(settings.classify.stub_latency_ms / 1000), stub_model(), {"stub": True})
+
+
+def _bundle_parts(settings: Settings) -> Parts:
+    from stream.classify.analyzer import open_analyzer  # codecs and runtimes, which the stub does without
+
+    bundle = Bundle.load(settings.inference.bundle or default_bundle())
+    return Parts(open_analyzer(settings, bundle), registry.of_bundle(bundle), bundle.manifest.model_dump(mode="json"))

@@ -11,7 +11,7 @@ import orjson
 from models.decision.types import Reason, Route
 from schemas import ids
 from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, Trigger
-from schemas.topics import EVENT_TYPES, VIDEO_DEAD, VIDEO_LABELS, VIDEO_RETRY, VIDEO_REVIEW
+from schemas.topics import EVENT_TYPES, LABEL_WITHDRAWN, VIDEO_DEAD, VIDEO_LABELS, VIDEO_RETRY, VIDEO_REVIEW
 from schemas.wire import JSON, event_headers
 from stream.consumer.records import Record
 from stream.store import encoding as pg
@@ -21,7 +21,6 @@ from stream.store.work import Dead, Input, Later, LiveModel, Origin
 
 OUTBOX_COLUMNS = "shard, topic, key, value, headers, available_at"
 SOURCE = "/reelsort/classify"
-WITHDRAWN_TYPE = "reelsort.label.withdrawn.v1"  # a tombstone has no value, so its headers say what happened
 
 # Headers of retries and dead letters. A retry carries its origin along, so that its dead letter is known as one.
 TRIES = "reelsort_tries"
@@ -133,8 +132,8 @@ def tombstone(
 ) -> OutboxRow:
     """The end of a label: no value, and headers that still say which label_revision this is."""
     headers = event_headers(
-        WITHDRAWN_TYPE,
-        ce_id=ids.event_id(f"{WITHDRAWN_TYPE}/{label_revision}", decision_id),
+        LABEL_WITHDRAWN,
+        ce_id=ids.event_id(f"{LABEL_WITHDRAWN}/{label_revision}", decision_id),
         source=SOURCE,
         time=now,
         traceparent=traceparent,
