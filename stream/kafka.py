@@ -61,7 +61,9 @@ def consumer_config(settings: Settings, group: str) -> Config:
     }
     if kafka.group_protocol == "classic":
         # with the consumer protocol these are the broker's, and librdkafka refuses them
-        config["session.timeout.ms"] = min(kafka.session_timeout_ms, kafka.max_poll_interval_ms)
+        session_ms = min(kafka.session_timeout_ms, kafka.max_poll_interval_ms)
+        config["session.timeout.ms"] = session_ms
+        config["heartbeat.interval.ms"] = min(3000, session_ms // 3)  # two may be lost
         config["partition.assignment.strategy"] = "range"
     return _common(kafka, f"{group}") | config | _options(kafka)
 

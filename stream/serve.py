@@ -141,7 +141,7 @@ class Supervisor:
             stragglers = _stop(children)
         if ended is not None:
             raise UserError(
-                f"the job {ended.job} ended by itself, exit code {ended.process.returncode}, and the others were stopped",
+                f"the job {ended.job} ended by itself, exit code {ended.process.returncode}: the others were stopped",
                 f"the last log lines of {ended.job} say why",
                 ExitCode.INTERNAL,
             )

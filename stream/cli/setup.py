@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from schemas import database
 from stream.cli.options import Format, FormatOption
 from stream.kafka import create_topics, topic_names
 from stream.settings import load_settings, redacted
@@ -42,6 +41,8 @@ def _upgrade(
     to: Annotated[str, typer.Option("--to", help="A revision; default: the newest.")] = "head",
 ) -> None:
     """Bring the database to the schema this version works with."""
+    from schemas import database  # Alembic takes half a second to import, which no other command should wait for
+
     dsn = load_settings().database.dsn.get_secret_value()
     before = database.current(dsn)
     database.upgrade(dsn, to)

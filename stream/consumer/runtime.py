@@ -254,7 +254,7 @@ class ConsumerRuntime:
     def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         budget = REVOKE_SHARE * self._max_poll_s
         self._loop.allow(budget)
-        placed = [self._place(p) for p in consumer.committed(partitions, timeout=budget)] if partitions else []
+        placed = self._place(consumer.committed(partitions, timeout=budget)) if partitions else []
         for p in placed:
             held = TopicPartition(p.topic, p.partition)
             self._tracker.assign(held)
@@ -273,14 +273,16 @@ class ConsumerRuntime:
         metrics.ASSIGNED.set(len(self._tracker.partitions))
         _log.info("assigned: %s", _named(partitions))
 
-    def _place(self, partition: KafkaPartition) -> KafkaPartition:
-        """The committed offset, or the beginning of a partition nobody has read yet."""
-        if partition.error is not None:
-            raise KafkaException(partition.error)
-        if partition.offset < 0:
-            _log.info("%s[%d] has no committed offset: reading it whole", partition.topic, partition.partition)
+    def _place(self, partitions: Sequence[KafkaPartition]) -> list[KafkaPartition]:
+        """The committed offsets; the beginning where nobody has read yet. Raises KafkaException."""
+        for partition in partitions:
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+        if unread := [partition for partition in partitions if partition.offset < 0]:
+            _log.info("no committed offset, read whole: %s", _named(unread))
+        for partition in unread:
             partition.offset = OFFSET_BEGINNING
-        return partition
+        return list(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         budget = REVOKE_SHARE * self._max_poll_s
@@ -364,4 +366,8 @@ def has_joined(statistics: str) -> bool:
 
 
 def _named(partitions: Sequence[KafkaPartition] | Sequence[TopicPartition]) -> str:
-    return ", ".join(f"{p.topic}[{p.partition}]" for p in partitions) or "no partitions"
+    """As topic[0,1,2], one for each topic."""
+    numbers: dict[str, list[int]] = {}
+    for place in partitions:
+        numbers.setdefault(place.topic, []).append(place.partition)
+    return " ".join(f"{topic}{sorted(numbers[topic])}" for topic in sorted(numbers)) or "no partitions"

@@ -29,6 +29,7 @@ from stream.relay.holds import Holds, Refusal
 from stream.relay.outbox import Outbox, Row
 from stream.relay.sender import Aborted, Refused, Sender, SenderLost
 from stream.settings import Settings
+from stream.store.faults import Fault, fault_of
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
 
@@ -68,7 +69,12 @@ class ShardGroup:
         while not stop.is_set():
             try:
                 self._session(stop)
-            except (psycopg.OperationalError, psycopg.InterfaceError, SenderLost) as error:
+            except psycopg.Error as error:
+                if fault_of(error) is not Fault.PASSING:
+                    raise
+                self._start_over(error, stop)
+            except SenderLost as error:
+                metrics.RELAY_TRANSACTIONS.labels("unknown").inc()
                 self._start_over(error, stop)
         self._health.end(self._name)
 
@@ -152,8 +158,6 @@ class ShardGroup:
     def _start_over(self, error: Exception, stop: threading.Event) -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         self._condition.unmet(reason)
-        if isinstance(error, SenderLost):
-            metrics.RELAY_TRANSACTIONS.labels("unknown").inc()
         seconds = self._next_back_off()
         _log.warning("%s starts over in %.1f s: %s", self._name, seconds, reason)
         self._loop.allow(seconds)

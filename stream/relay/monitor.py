@@ -10,6 +10,7 @@ import psycopg
 
 from stream.relay.outbox import Outbox
 from stream.settings import Settings
+from stream.store.faults import Fault, fault_of
 from stream.telemetry import metrics
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ class Monitor:
                         started = time.monotonic()
                         self.observe(*outbox.waiting())
                         stop.wait(max(EVERY_S, (time.monotonic() - started) / COST_SHARE))
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+            except psycopg.Error as error:
+                if fault_of(error) is not Fault.PASSING:
+                    raise
                 stop.wait(EVERY_S)  # the groups say why
 
     def observe(self, rows: dict[str, int], oldest_s: float) -> None:

@@ -14,9 +14,9 @@ from psycopg.types.json import set_json_loads
 
 from schemas.errors import UserError
 from stream.settings import Settings
+from stream.store.session import connect
 
 LOCK_CLASS = 0x5245454C  # advisory locks are (class, shard) pairs; this class is the relay's
-CONNECT_TIMEOUT_S = 10
 
 # Shard by shard in id order, so that neither another group's backlog nor a sort stands before the first row. Ids commit
 # out of order, so "after the last id seen" would skip rows; ids of one video do not (schemas.tables.Outbox).
@@ -66,16 +66,7 @@ class Outbox:
     @classmethod
     def connect(cls, settings: Settings, name: str) -> closing[Self]:
         """A session of its own: a pooler that shares sessions would share locks. Raises psycopg.OperationalError."""
-        connection = psycopg.connect(
-            settings.database.dsn.get_secret_value(),
-            autocommit=True,
-            application_name=f"reelsort {name}",
-            connect_timeout=CONNECT_TIMEOUT_S,
-            options=f"-c statement_timeout={int(settings.database.statement_timeout_s * 1000)}",
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-        )
+        connection = connect(settings.database, name)
         return closing(cls(connection))
 
     def close(self) -> None:

@@ -117,16 +117,25 @@ class Member:
 class Group:
     """A fresh topic and a fresh consumer group on the test broker."""
 
-    def __init__(self, bootstrap: str, protocol: Protocol, partitions: int = 2, **kafka: Any) -> None:
+    def __init__(
+        self, bootstrap: str, protocol: Protocol, partitions: int = 2, topic: str | None = None, **kafka: Any
+    ) -> None:
+        """topic: one that exists; default: a new one."""
         self.partitions = partitions
-        self.topic = f"t-{uuid.uuid4().hex[:12]}"
+        self.topic = topic or f"t-{uuid.uuid4().hex[:12]}"
         self.name = f"g-{self.topic}"
         self.settings = Settings(
-            kafka=KafkaSettings(bootstrap=bootstrap, group_protocol=protocol, session_timeout_ms=6000, **kafka)
+            kafka=KafkaSettings(bootstrap=bootstrap, group_protocol=protocol, session_timeout_ms=3000, **kafka)
         )
         self.admin = AdminClient(admin_config(self.settings))
-        create(bootstrap, [self.topic], partitions=partitions)
+        if topic is None:
+            create(bootstrap, [self.topic], partitions=partitions)
         self._producer = Producer(producer_config(self.settings, "test"))
+
+    def address(self) -> list[str]:
+        """What another process needs to join."""
+        kafka = self.settings.kafka
+        return [kafka.bootstrap, kafka.group_protocol, self.topic]
 
     def configure(self, **kafka: Any) -> None:
         """Change Kafka settings for the members that start from now on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.errors import UserError
 from stream.consumer.policy import StartPolicy
+from stream.telemetry import metrics
 from tests.stream.consumer.harness import Group, Hand, Member, Protocol, eventually
 
 pytestmark = pytest.mark.stack
@@ -67,13 +70,13 @@ def test_a_full_job_pauses_reading_and_resumes(group: Group) -> None:
 
 
 def test_a_job_slower_than_the_poll_interval_is_not_evicted(kafka: str, protocol: Protocol) -> None:
-    group = Group(kafka, protocol, partitions=1, max_poll_interval_ms=6000)
+    group = Group(kafka, protocol, partitions=1, max_poll_interval_ms=3000)
     group.publish(10)
     job = Hand(finish=lambda record: False)
     with group.member(job, max_in_flight=4):
         eventually(lambda: len(job.held) == 4, "the job is full")
         first = list(job.held.values())
-        threading.Event().wait(9)  # the fault itself: longer than the poll interval, with nothing done
+        threading.Event().wait(5)  # the fault itself: longer than the poll interval, with nothing done
         assert job.abandoned == []
         job.finish = lambda record: True
         job.complete(first)
@@ -86,11 +89,30 @@ def test_a_declared_back_off_holds_reading_and_counts_as_alive(group: Group) -> 
     with group.member() as member:
         eventually(member.joined, "joined")
         member.job.progress.back_off(3600, "the database is away")
-        before = len(member.job.seen)
+        eventually(lambda: metrics.PAUSED.labels("back_off")._value.get() == 1, "reading is paused")
         group.publish(5)
-        eventually(lambda: not member.health.stalled(), "alive")
+        eventually(lambda: max(lag(group)) > 0, "the records are there to be read")
+        assert member.job.seen == []
+        assert not member.health.stalled()
         member.job.progress.back_off(0, "it is back")
-        eventually(lambda: len(member.job.seen) == before + 5, "reading goes on")
+        eventually(lambda: len(member.job.seen) == 5, "reading goes on")
+        eventually(lambda: metrics.PAUSED.labels("back_off")._value.get() == 0, "and is not paused any more")
+
+
+def lag(group: Group) -> list[float]:
+    return [metrics.LAG_MESSAGES.labels(group.topic, str(n))._value.get() for n in range(group.partitions)]
+
+
+def test_lag_counts_what_is_not_durable_and_ages(group: Group) -> None:
+    group.publish(20)
+    job = Hand(finish=lambda record: False)
+    with group.member(job):
+        eventually(lambda: len(job.seen) == 20, "read")
+        eventually(lambda: lag(group) == [10, 10], "nothing is durable yet")
+        eventually(lambda: metrics.LAG_SECONDS.labels(group.topic, "0")._value.get() > 0, "the oldest ages")
+        job.complete_all()
+        eventually(lambda: lag(group) == [0, 0], "all is durable")
+        assert metrics.LAG_SECONDS.labels(group.topic, "0")._value.get() == 0
 
 
 def test_members_that_join_and_leave_lose_nothing(kafka: str, protocol: Protocol) -> None:
@@ -201,3 +223,25 @@ def test_a_member_without_partitions_is_ready(kafka: str, protocol: Protocol) ->
         eventually(first.joined, "the first member joined")
         with group.member() as second:
             eventually(second.joined, "the second is ready with nothing to do")
+
+
+def test_a_killed_member_s_successor_gets_exactly_the_uncommitted_suffix(group: Group) -> None:
+    group.publish(40)
+    victim = subprocess.Popen(
+        [sys.executable, "-m", "tests.stream.consumer.victim", *group.address(), "12"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "40 read\n"
+        eventually(lambda: group.committed() == [12, 12], "the durable prefix is committed")
+    finally:
+        victim.kill()
+        victim.wait()
+    with group.member() as successor:
+        eventually(lambda: len(successor.job.seen) == 16, "the suffix arrives once the session of the dead is over")
+    assert sorted((r.partition, r.offset) for r in successor.job.seen) == [
+        (p, o) for p in (0, 1) for o in range(12, 20)
+    ]
+    assert group.all_committed(40)

@@ -138,7 +138,7 @@ def _end_sessions(lab: Lab, name: str) -> None:
     lab.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE %s",
-        (f"reelsort {name}",),
+        (f"reelsort-{name}",),
     )
 
 
