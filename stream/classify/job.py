@@ -118,17 +118,22 @@ def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Serve until `stop` is set. Raises UserError where something it needs is missing or out of reach."""
     loaded = health.require("model", "loading")
     parts = _stub_parts(settings) if settings.classify.stub else _bundle_parts(settings)
+    loaded.met()
+    serve(settings, parts, stop, health)
+
+
+def serve(settings: Settings, parts: Parts, stop: threading.Event, health: Health) -> None:
+    """Register the model, then consume until `stop` is set. Closes the analyzer, whatever happens."""
     try:
         with connect_or_explain(settings.database, "classify-start") as connection:
             model = registry.enter(connection, parts.model, parts.manifest)
-        loaded.met()
+        _log.info("model %s (%s), promotion epoch %d", model.name, model.model_id, model.epoch)
         _consume(settings, parts.analyzer, model, stop, health)
     finally:
         parts.analyzer.close(CLOSE_S)
 
 
 def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: threading.Event, health: Health) -> None:
-    _log.info("model %s (%s), promotion epoch %d", model.name, model.model_id, model.epoch)
     names = TopicNames(settings.kafka.topics)
     runtime = ConsumerRuntime(
         settings,

@@ -15,6 +15,9 @@ from schemas.events import Event, VideoPublished, VideoRemoved
 from schemas.topics import VIDEO_PUBLISHED, VIDEO_REMOVED
 from schemas.wire import encode_event
 from stream.classify import job
+from stream.classify.analyse import Analyzer
+from stream.classify.job import Parts
+from stream.classify.stub import StubAnalyzer, stub_model
 from stream.settings import Settings
 from stream.telemetry.health import Health
 from tests.support.kafka import produce
@@ -57,8 +60,8 @@ class Service:
         produce(self.settings.kafka.bootstrap, self.settings.kafka.topics[topic], records)
 
     @contextmanager
-    def running(self, **overrides: Any) -> Iterator[Health]:
-        """The job, until the block ends; what it raised is raised here."""
+    def running(self, analyzer: Analyzer | None = None, **overrides: Any) -> Iterator[Health]:
+        """The job over this analyzer (the stub), until the block ends; what it raised is raised here."""
         classify = self.settings.classify.model_copy(update={"stub": True, "commit_linger_ms": 10.0} | overrides)
         settings = self.settings.model_copy(update={"classify": classify})
         stop, health = threading.Event(), Health(60.0)
@@ -66,7 +69,7 @@ class Service:
 
         def serve() -> None:
             try:
-                job.run(settings, stop, health)
+                job.serve(settings, Parts(analyzer or StubAnalyzer(), stub_model(), {}), stop, health)
             except BaseException as error:
                 failure.append(error)
 
@@ -89,6 +92,18 @@ class Service:
 
     def wait_for(self, count: int, table: str, where: str = "true", timeout_s: float = 30.0) -> None:
         wait_until(lambda: self.count(table, where) >= count, timeout_s, what=f"{count} rows in {table} where {where}")
+
+    def relay(self, topic: str) -> int:
+        """Send what the outbox holds for one topic, due or not, as the relay will. Returns how many."""
+        sent = self.rows("DELETE FROM outbox WHERE topic = %s RETURNING key, value, headers", topic)
+        self.send_raw(
+            [
+                (key.encode(), value, [(name, text.encode()) for name, text in headers.items() if text is not None])
+                for key, value, headers in sent
+            ],
+            topic,
+        )
+        return len(sent)
 
     def outbox(self, topic: str) -> list[tuple[str, bytes | None, dict[str, Any]]]:
         return [
