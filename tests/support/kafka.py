@@ -15,6 +15,7 @@ __all__ = ["await_leaders", "committed", "create", "delete", "end_offsets", "pro
 _NOT_YET_LED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
 Headers = Sequence[tuple[str, bytes]]
