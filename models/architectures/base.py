@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,6 +29,7 @@ class Architecture(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Both graphs in one: frames are pixels, [B, T, 3, S, S]."""
         batch, count = frames.shape[:2]
-        embedded = self.vision(frames.flatten(0, 1)).view(batch, count, -1)
+        pictures = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # halves a convolution's time
+        embedded = self.vision(pictures).view(batch, count, -1)
         out: tuple[Tensor, Tensor, Tensor] = self.fusion(embedded, frame_mask, audio, audio_mask, input_ids, text_mask)
         return out

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.bundle import PixelNorm
+from models.media.types import AudioPlan, FramePlan
 from models.preprocess.pixels import normalise
 from models.preprocess.text import TextEncoder, TextFields
-from models.training.decoded import DecodedClips
+from models.training.decoded import DecodedClips, Progress, decode_all
 from schemas.errors import UserError
 from schemas.manifest import ManifestRow, Split
 from schemas.taxonomy import Taxonomy
@@ -120,13 +121,24 @@ def targets_of(rows: Iterable[ManifestRow], taxonomy: Taxonomy) -> NDArray[np.in
     return np.array(targets, np.int64)
 
 
-def build_examples(
-    rows: list[ManifestRow], clips: DecodedClips, encoder: TextEncoder, taxonomy: Taxonomy, pixels: PixelNorm
-) -> Examples:
-    """Rows and their clips (in the same order) as examples."""
-    encoded = [encoder.encode(fields_of(row)) for row in rows]
-    longest = max(encoder.template.length_buckets)
-    input_ids = np.full((len(rows), longest), encoder.pad, np.int64)
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """How a model sees a video: what a training run and a bundle have in common."""
+
+    frame_plan: FramePlan
+    audio_plan: AudioPlan | None
+    pixels: PixelNorm
+    text: TextEncoder
+    taxonomy: Taxonomy
+
+
+def load_split(data: Path, split: Split, spec: InputSpec, *, progress: Progress | None = None) -> Examples:
+    """The labelled videos of a split, decoded where no earlier call has kept them."""
+    rows = rows_of(read_manifest(data), split)
+    targets = targets_of(rows, spec.taxonomy)
+    clips = decode_all(data, rows, spec.frame_plan, spec.audio_plan, progress=progress)
+    encoded = [spec.text.encode(fields_of(row)) for row in rows]
+    input_ids = np.full((len(rows), max(spec.text.template.length_buckets)), spec.text.pad, np.int64)
     for place, (ids, _) in enumerate(encoded):
         input_ids[place, : len(ids)] = ids
     return Examples(
@@ -134,6 +146,6 @@ def build_examples(
         clips=clips,
         input_ids=input_ids,
         text_lengths=np.array([int(mask.sum()) for _, mask in encoded], np.int64),
-        targets=targets_of(rows, taxonomy),
-        pixels=pixels,
+        targets=targets,
+        pixels=spec.pixels,
     )

@@ -41,7 +41,7 @@ def decode_all(
     data: Path,
     rows: Sequence[ManifestRow],
     frame_plan: FramePlan,
-    audio_plan: AudioPlan,
+    audio_plan: AudioPlan | None,
     *,
     processes: int = 2,
     progress: Progress | None = None,
@@ -61,6 +61,7 @@ def decode_all(
     return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths))
 
 
+_NO_AUDIO = (1, 1)  # [A, F] of a bundle that does not listen, as the preprocessor has it
 _ARRAYS = ("frames", "audio", "audio_lengths")
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.float32], int]  # pictures, log-mel, its length
@@ -71,7 +72,7 @@ def _decode_into(
     data: Path,
     rows: Sequence[ManifestRow],
     frame_plan: FramePlan,
-    audio_plan: AudioPlan,
+    audio_plan: AudioPlan | None,
     processes: int,
     progress: Progress | None,
 ) -> None:
@@ -79,9 +80,8 @@ def _decode_into(
     frames = open_memmap(
         folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, frame_plan.count, side, side, 3)
     )
-    audio = open_memmap(
-        folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, steps(audio_plan), audio_plan.mels)
-    )
+    heard = (steps(audio_plan), audio_plan.mels) if audio_plan else _NO_AUDIO
+    audio = open_memmap(folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, *heard))
     lengths = np.zeros(count, np.int64)
     decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)
     paths = [data / row.path for row in rows]
@@ -99,16 +99,18 @@ def _decode_into(
     np.save(folder / "audio_lengths.npy", lengths)
 
 
-def _decode_one(path: Path, frame_plan: FramePlan, audio_plan: AudioPlan) -> Decoded:
+def _decode_one(path: Path, frame_plan: FramePlan, audio_plan: AudioPlan | None) -> Decoded:
     try:
         clip = decode_clip(path, frame_plan, audio_plan)
     except MediaError as error:
         raise UserError(f"{path} cannot be decoded: {error}", "take its line out of the manifest") from error
+    if audio_plan is None:
+        return clip.frames, np.zeros(_NO_AUDIO, np.float32), 0
     features, mask = log_mel(clip.audio, audio_plan)
     return clip.frames, features, int(mask.sum())
 
 
-def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_plan: AudioPlan) -> str:
+def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_plan: AudioPlan | None) -> str:
     """Which files, as they are now, by which plans."""
     files = []
     for row in rows:
@@ -119,5 +121,5 @@ def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_p
                 f"{data / row.path} cannot be read: {error.strerror}", "make the dataset again, or name its folder"
             ) from error
         files.append((row.path, stat.st_size, stat.st_mtime_ns))
-    what = json.dumps([_FORMAT, asdict(frame_plan), asdict(audio_plan), files])
+    what = json.dumps([_FORMAT, asdict(frame_plan), audio_plan and asdict(audio_plan), files])
     return hashlib.sha256(what.encode()).hexdigest()[:16]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from models.decision.decide import best_answers, decide_many
 from models.decision.probabilities import hierarchical
@@ -16,6 +19,7 @@ from models.runtimes.base import Runtime
 from models.training.dataset import Examples
 from models.training.metrics import LevelScores, RiskPoint, level_scores, mean_metric, risk_coverage
 from models.training.predict import MODALITIES, Logits, Modality, predict
+from schemas.errors import UserError
 
 COVERAGES = np.arange(1, 11) / 10
 
@@ -51,7 +55,22 @@ class Evaluation:
     risk_coverage: list[RiskPoint]  # level 2
 
     def to_json(self) -> dict[str, Any]:
+        """As plain data."""
         return asdict(self)
+
+    def save(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Evaluation:
+        """What save() wrote. Raises UserError where it is something else."""
+        try:
+            return _FILE.validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise UserError(f"{path} cannot be read", "run `reelsort evaluate` again") from error
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -65,6 +84,9 @@ class Evaluation:
             if view != "all"
         }
         return {**flat, "mean_metric": scores.mean_metric, **ablations}
+
+
+_FILE = TypeAdapter(Evaluation)
 
 
 def evaluate(

@@ -1,12 +1,10 @@
-"""Weights -> a bundle: two ONNX graphs that agree with torch, and everything that makes their inputs and outputs mean
-something."""
+"""Weights -> a bundle: two ONNX graphs that agree with torch, and all that gives their inputs and outputs a meaning."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,10 @@ from models.architectures.base import Architecture
 from models.bundle import BundleManifest, write_manifest
 from models.decision.policy import PolicyFile, save_policy
 from models.graphs import FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
+from models.training.card import write_card
+from models.training.evaluate import Evaluation
+from models.training.probes import Probes, load_probes
+from models.training.run import Run
 from models.training.weights import save_weights
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
@@ -32,19 +34,6 @@ OPSET = 18
 PARITY_TOLERANCE = 1e-4
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Probes:
-    """G inputs that a bundle must answer as torch did. pixels: float32 [G, T, 3, S, S]; fusion: B = G, without
-    frame embeddings, which follow from the pixels."""
-
-    pixels: NDArray[np.float32]
-    frame_mask: NDArray[np.bool_]
-    audio: NDArray[np.float32]
-    audio_mask: NDArray[np.bool_]
-    input_ids: NDArray[np.int64]
-    text_mask: NDArray[np.bool_]
 
 
 def write_bundle(
@@ -72,6 +61,40 @@ def write_bundle(
         if folder.exists():
             folder.rename(Path(scratch) / "previous")
         new.rename(folder)
+
+
+def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | None) -> None:
+    """A calibrated run as a bundle. Raises UserError where the run has no weights or no policy."""
+    if not run.policy.is_file():
+        raise UserError(f"{run.folder} has no policy", f"run `reelsort calibrate {run.folder} --data DIR` first")
+    policy = PolicyFile.model_validate_json(run.policy.read_bytes())
+    model = run.model()
+    trained = run.manifest
+    manifest = BundleManifest(
+        name=name,
+        architecture=trained.recipe.architecture,
+        architecture_config=trained.architecture_config,
+        taxonomy_id=run.taxonomy.id,
+        frame_plan=trained.recipe.frame_plan,
+        audio_plan=trained.recipe.audio_plan,
+        pixels=trained.recipe.pixels,
+        text=trained.recipe.text,
+        embedding_dim=model.embedding_dim,
+        vision_dim=model.vision_dim,
+        metrics={} if evaluation is None else evaluation.metrics,
+        trained_from={"data": trained.data, "seed": trained.seed, "class_counts": trained.class_counts},
+    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    write_bundle(
+        folder,
+        model=model,
+        manifest=manifest,
+        taxonomy=run.taxonomy,
+        tokenizer=run.text.tokenizer,
+        policy=policy,
+        probes=load_probes(run.probes),
+        card=write_card(name, trained, policy, evaluation, parameters=parameters),
+    )
 
 
 def export_graphs(model: Architecture, folder: Path, *, sample: Probes) -> None:

@@ -26,7 +26,8 @@ from models.preprocess.text import SPECIAL_TOKENS, UNKNOWN
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, Examples
 from models.training.losses import hierarchical_loss, joint_log_probabilities
-from models.training.predict import ModelRuntime, predict
+from models.training.model_runtime import ModelRuntime
+from models.training.predict import predict
 from models.training.recipe import Recipe
 
 _GRADIENT_NORM = 1.0

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from models.architectures.base import Architecture
 from models.runtimes.base import FusionInputs, FusionOutputs, Runtime
 from models.training.dataset import Examples
 
@@ -25,31 +23,6 @@ class Logits:
 
     level1: FloatArray
     level2: FloatArray
-
-
-class ModelRuntime:
-    """A model under training as a Runtime."""
-
-    name = "torch-fp32"
-
-    def __init__(self, model: Architecture) -> None:
-        self._model = model.eval()
-
-    def encode_frames(self, frames: FloatArray) -> FloatArray:
-        with torch.inference_mode():
-            out: FloatArray = self._model.vision(torch.from_numpy(frames)).numpy()
-        return out
-
-    def fuse(self, inputs: FusionInputs) -> FusionOutputs:
-        arrays = (
-            inputs.frames, inputs.frame_mask, inputs.audio, inputs.audio_mask, inputs.input_ids, inputs.text_mask
-        )  # fmt: skip
-        with torch.inference_mode():
-            answers = self._model.fusion(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
-        return FusionOutputs(*(answer.numpy() for answer in answers))
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def predict(

@@ -15,20 +15,14 @@ from models.architectures.base import Architecture
 from models.preprocess.audio import steps
 from models.preprocess.prepare import text_encoder
 from models.preprocess.text import END_OF_FIELD, SPECIAL_TOKENS, TextEncoder, train_tokenizer
-from models.training.dataset import (
-    MANIFEST,
-    Examples,
-    build_examples,
-    fields_of,
-    read_manifest,
-    rows_of,
-)
-from models.training.decoded import Progress, decode_all
+from models.training.dataset import MANIFEST, InputSpec, fields_of, load_split, read_manifest, rows_of
+from models.training.decoded import Progress
 from models.training.loop import Watcher, fit
+from models.training.probes import choose_probes, save_probes
 from models.training.recipe import Recipe
 from models.training.weights import load_weights, save_weights
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow, Split
+from schemas.manifest import ManifestRow
 from schemas.taxonomy import Taxonomy, default_taxonomy, load_taxonomy
 
 RUN_FILE = "run.json"
@@ -61,6 +55,10 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def probes(self) -> Path:
+        return self.folder / "probes.npz"
+
+    @property
     def policy(self) -> Path:
         return self.folder / "policy.json"
 
@@ -86,12 +84,10 @@ class Run:
         load_weights(model, self.weights)
         return model.eval()
 
-    def examples(self, data: Path, split: Split, *, progress: Progress | None = None) -> Examples:
-        """A split of a dataset, as this run sees it."""
+    @property
+    def spec(self) -> InputSpec:
         recipe = self.manifest.recipe
-        rows = rows_of(read_manifest(data), split)
-        clips = decode_all(data, rows, recipe.frame_plan, recipe.audio_plan, progress=progress)
-        return build_examples(rows, clips, self.text, self.taxonomy, recipe.pixels)
+        return InputSpec(recipe.frame_plan, recipe.audio_plan, recipe.pixels, self.text, self.taxonomy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +105,24 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
     """
     rows = read_manifest(data)
     run = _begin(folder, rows_of(rows, "train"), data, recipe, seed)
-    sets = {split: run.examples(data, split, progress=progresses.decoding) for split in _TRAINED_ON}
+    examples, validation = (
+        load_split(data, split, run.spec, progress=progresses.decoding) for split in ("train", "validation")
+    )
     torch.manual_seed(seed)
     model = build(recipe.architecture, run.manifest.architecture_config)
     fit(
         model,
-        sets["train"],
-        sets["validation"],
+        examples,
+        validation,
         run.taxonomy.parent_index,
         recipe,
         seed=seed,
         checkpoint=folder / "checkpoint.safetensors",
         watcher=progresses.training,
     )
+    save_probes(choose_probes(validation), run.probes)
     save_weights(model, run.weights)
     return run
-
-
-_TRAINED_ON: tuple[Split, Split] = ("train", "validation")
 
 
 def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, seed: int) -> Run:

@@ -13,7 +13,8 @@ from models.bundle import BundleManifest, PixelNorm, TextTemplate
 from models.decision.policy import PolicyFile
 from models.media.types import AudioPlan, FramePlan
 from models.preprocess.text import END_OF_FIELD, train_tokenizer
-from models.training.export import Probes, write_bundle
+from models.training.export import write_bundle
+from models.training.probes import Probes
 from schemas.taxonomy import Taxonomy, default_taxonomy
 
 FRAME_PLAN = FramePlan(count=4, size=32)
