@@ -21,8 +21,23 @@ from models.media.types import MediaError, MediaLimits
 
 VIDEO_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 AUDIO_CODECS = frozenset({"aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "eac3", "pcm_s16le", "pcm_s16be"})
-# libavformat probes with decoders: these names are theirs, not the codecs'.
-_DECODERS = "h264,hevc,vp9,av1,libdav1d,aac,mp3,mp3float,opus,libopus,vorbis,flac,alac,ac3,eac3,pcm_s16le,pcm_s16be"
+# Names of decoders, which libavformat wants here, and not of codecs.
+_VIDEO_DECODERS = ("h264", "hevc", "vp9", "av1", "libdav1d")
+_AUDIO_DECODERS = (
+    *("aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"),
+    *("pcm_s16le", "pcm_s16be"),
+)
+_LOCAL_ONLY = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
+    "max_streams": "32",
+}
+_HEADERS_ONLY = {
+    "fflags": "+noparse+nofillin",
+    "codec_whitelist": "none",
+    "probesize": "32",
+    "analyzeduration": "0",
+}
 _ISO_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"})
 _EBML = b"\x1a\x45\xdf\xa3"
 _OTHER_CONTAINERS = {
@@ -36,6 +51,7 @@ _OTHER_CONTAINERS = {
     b"\x00\x00\x01\xba": "an MPEG program stream",
 }
 _ASPECT = 32  # beyond this the long side of a centre crop would be a bomb, and nothing could be seen
+_ALIGNMENT, _LONGEST_SIDE = 64, 16_384
 _SLACK_S, _SLACK = 0.1, 0.02  # containers round durations, and the tracks of one file end at different moments
 
 
@@ -72,34 +88,37 @@ def sniff(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
-    """The container, opened with the sniffed demuxer alone, from a local file alone, with `limits` inside FFmpeg too.
+def opened(path: Path, limits: MediaLimits, thorough: bool) -> Iterator[InputContainer]:
+    """The container, opened with the sniffed demuxer alone, from a local file alone.
 
-    Raises MediaError; errors of FFmpeg raised in the body are turned into MediaError('decode_failed').
+    First its headers are judged with no codec at work. thorough: pictures are decoded to complete what the headers do
+    not say (how far pictures are reordered); otherwise libavformat decodes none, which saves time and trust. Raises
+    MediaError; errors of FFmpeg in the body become MediaError('decode_failed').
     """
     demuxer = sniff(path)
     if (size := path.stat().st_size) > limits.max_bytes:
         raise MediaError("too_large", f"{size} bytes, at most {limits.max_bytes}")
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
-        "codec_whitelist": _DECODERS,
-        "max_pixels": str(limits.max_pixels),  # the probe decodes too: no raster above the cap is allocated
-        "max_streams": "32",
-    }
+    with _opened(path, demuxer, _HEADERS_ONLY) as container:
+        video_stream(container, limits)
+    decoders = _VIDEO_DECODERS + _AUDIO_DECODERS if thorough else _AUDIO_DECODERS
+    options = {"codec_whitelist": ",".join(decoders)} | decoder_options(limits)
+    with _opened(path, demuxer, options) as container:
+        yield container
+
+
+@contextmanager
+def _opened(path: Path, demuxer: str, options: dict[str, str]) -> Iterator[InputContainer]:
+    error_code = "container"
     try:
-        container = av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, metadata_errors="replace")
-    except MemoryError as error:
-        raise MediaError("memory", "its header wants more memory than there is") from error
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError("container", _reason(error)) from error
-    with container:
-        try:
+        with av.open(
+            f"file:{path.absolute()}", "r", format=demuxer, options=_LOCAL_ONLY | options, metadata_errors="replace"
+        ) as container:
+            error_code = "decode_failed"
             yield container
-        except MemoryError as error:
-            raise MediaError("memory", "it wants more memory than there is") from error
-        except (av.FFmpegError, ValueError) as error:
-            raise MediaError("decode_failed", _reason(error)) from error
+    except MemoryError as error:
+        raise MediaError("memory", "it wants more memory than there is") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(error_code, _reason(error)) from error
 
 
 def video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream:
@@ -117,6 +136,11 @@ def video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream:
     if promised is not None and promised > limits.max_duration_s:
         raise MediaError("too_long", f"{promised:.1f} s, at most {limits.max_duration_s:.1f}")
     return stream
+
+
+def decoder_options(limits: MediaLimits) -> dict[str, str]:
+    """The cap on pixels inside libavcodec, with room for the rows that it aligns; check_picture() is exact."""
+    return {"max_pixels": str(limits.max_pixels + _ALIGNMENT * _LONGEST_SIDE)}
 
 
 def check_picture(width: int, height: int, limits: MediaLimits) -> None:
@@ -146,23 +170,25 @@ def read_packets(
     """Demux once. Pictures: all of them. Sound: the first `seconds`. Damage ends the reading, as the end would."""
     pictures: list[Packet[VideoStream]] = []
     heard: list[Packet[AudioStream]] = []
-    begin, end = float("inf"), float("-inf")
+    begin, length, end = float("inf"), 0.0, float("-inf")
     streams = (video,) if sound is None else (video, sound)
     try:
         for packet in container.demux(*streams):
             if packet.size == 0 or packet.is_corrupt:
                 continue
             at = _seconds(packet)
-            begin, end = min(begin, at), max(end, at + (packet.duration or 0) * float(packet.time_base))
-            if packet.stream_index == video.index:
-                pictures.append(cast("Packet[VideoStream]", packet))
-            elif at < seconds:
-                heard.append(cast("Packet[AudioStream]", packet))
+            until = at + (packet.duration or 0) * float(packet.time_base)
+            end = max(end, until)
+            if packet.stream_index != video.index:
+                if at < seconds:
+                    heard.append(cast("Packet[AudioStream]", packet))
+                continue
+            begin, length = min(begin, at), max(length, until - min(begin, at))
+            pictures.append(cast("Packet[VideoStream]", packet))
             if len(pictures) > limits.max_frames:
                 raise MediaError("too_many_frames", f"more than {limits.max_frames}")
     except av.InvalidDataError:
         pass
-    length = max(end - begin, 0.0)
     if length > limits.max_duration_s:
         raise MediaError("too_long", f"{length:.1f} s, at most {limits.max_duration_s:.1f}")
     if len(pictures) > limits.max_fps * max(length, 1.0):

@@ -23,6 +23,7 @@ from models.media.container import (
     audio_stream,
     check_picture,
     codec_name,
+    decoder_options,
     opened,
     read_packets,
     video_stream,
@@ -44,7 +45,24 @@ def decode_clip(
     counts as no sound. Raises MediaError and nothing else: unreadable, not_media, container, codec, no_video,
     too_large, too_long, too_many_pixels, too_many_frames, memory, truncated, decode_failed.
     """
-    with opened(path, limits) as container:
+    try:
+        return _decode(path, frame_plan, audio_plan, limits, thorough=False)
+    except _Incomplete:
+        return _decode(path, frame_plan, audio_plan, limits, thorough=True)
+
+
+Picture = tuple[int, NDArray[np.uint8]]  # its stamp in ticks, its pixels
+
+
+class _Incomplete(Exception):
+    """Some picture did not come out as its packet said."""
+
+
+def _decode(
+    path: Path, frame_plan: FramePlan, audio_plan: AudioPlan | None, limits: MediaLimits, *, thorough: bool
+) -> Clip:
+    """The clip, decoding no more than it needs, or all of it. Only the former raises _Incomplete."""
+    with opened(path, limits, thorough) as container:
         video = video_stream(container, limits)
         sound = audio_stream(container) if audio_plan is not None else None
         packets = read_packets(container, video, sound, audio_plan.seconds if audio_plan is not None else 0.0, limits)
@@ -57,7 +75,7 @@ def decode_clip(
             there = float(end * packets.tick)
             raise MediaError("truncated", f"{packets.promised_end_s:.2f} s are promised, {there:.2f} s are there")
         reader = _PictureReader(video, packets.pictures, Resizer(frame_plan), limits)
-        pictures = reader.by_index(stamps, moments) or reader.in_sequence(moments)
+        pictures = reader.in_sequence(moments) if thorough else reader.by_index(stamps, moments)
         heard = decode_sound(sound, packets.sound, audio_plan) if sound is not None and audio_plan is not None else None
         return Clip(
             frames=np.stack([image for _, image in pictures]),
@@ -68,9 +86,6 @@ def decode_clip(
             height=reader.height,
             codec=codec_name(video) or "",
         )
-
-
-Picture = tuple[int, NDArray[np.uint8]]  # its stamp in ticks, its pixels
 
 
 class _PictureReader:
@@ -85,14 +100,14 @@ class _PictureReader:
         self.width, self.height = 0, 0
         self.context = video.codec_context
         self.context.thread_count = 1
-        self.context.options = {"max_pixels": str(limits.max_pixels)}
+        self.context.options = decoder_options(limits)
         self.context.open(strict=False)  # before skip_frame is touched: libdav1d reads it once, here
 
-    def by_index(self, stamps: Sequence[planning.PacketStamp], moments: planning.Ticks) -> list[Picture] | None:
-        """The pictures by the packets' stamps, decoding no more than they need; None where not all came out sound."""
+    def by_index(self, stamps: Sequence[planning.PacketStamp], moments: planning.Ticks) -> list[Picture]:
+        """The pictures by the packets' stamps, decoding no more than they need. Raises _Incomplete."""
         shown = np.array(sorted(stamp.pts for stamp in stamps if stamp.shown), np.int64)
         if (np.diff(shown) == 0).any():
-            return None  # two pictures with one stamp: it does not tell which is meant
+            raise _Incomplete  # two pictures with one stamp: it does not tell which is meant
         chosen = [int(pts) for pts in shown[planning.shown_at(shown, moments)]]
         wanted = set(chosen)
         came: dict[int, NDArray[np.uint8]] = {}
@@ -101,9 +116,11 @@ class _PictureReader:
                 for frame in self._run(self.packets[run.start : run.stop], wanted):
                     if frame.pts in wanted and frame.pts not in came and not frame.is_corrupt:
                         came[frame.pts] = self._image(frame)
-        except (av.FFmpegError, ValueError):
-            return None
-        return [(pts, came[pts]) for pts in chosen] if len(came) == len(wanted) else None
+        except (av.FFmpegError, ValueError) as error:
+            raise _Incomplete from error
+        if len(came) < len(wanted):
+            raise _Incomplete
+        return [(pts, came[pts]) for pts in chosen]
 
     def in_sequence(self, moments: planning.Ticks) -> list[Picture]:
         """The pictures a player would show: everything is decoded, stamps that run backwards stand still."""
