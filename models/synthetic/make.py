@@ -1,0 +1,193 @@
+"""Making a dataset: several processes draw, render and encode items, which appear all together or not at all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.synthetic.ceilings import ceilings
+from models.synthetic.design import CLASSES, Noise
+from models.synthetic.encode import write_mp4
+from models.synthetic.picture import draw_frames
+from models.synthetic.sampling import SPLITS, Item, draw_item
+from models.synthetic.sound import make_sound
+from schemas.errors import UserError
+from schemas.manifest import ManifestRow, Split
+from schemas.taxonomy import default_taxonomy
+
+MANIFEST = "manifest.jsonl"
+DATASET = "dataset.json"
+FORMAT = 1
+_CHUNK = 8  # items a task: large enough to hide the queue, small enough for a smooth progress bar
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What decides a dataset: equal options give byte-identical manifests. counts: items of each split."""
+
+    seed: int
+    counts: Mapping[Split, int]
+    noise: Noise = field(default_factory=Noise)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, "seed": self.seed, "counts": dict(self.counts), "noise": asdict(self.noise)}
+
+
+def _ignore(_: int) -> None:
+    return
+
+
+def make_dataset(
+    out: Path, options: DatasetOptions, *, processes: int = 2, progress: Callable[[int], None] = _ignore
+) -> dict[str, Any]:
+    """Write videos, manifest.jsonl and dataset.json under `out` and return what dataset.json says.
+
+    A folder that already holds this very dataset is left as it is. progress is told how many more items are done.
+    Raises UserError where `out` holds something else, or cannot be written.
+    """
+    if (made := _made_before(out, options)) is not None:
+        progress(sum(options.counts.values()))
+        return made
+    try:
+        with _appearing(out) as folder:
+            items = list(_render_all(folder, options, processes, progress))
+            description = _describe(options, items)
+            lines = (_manifest_row(item).model_dump_json(exclude_defaults=True) for item in items)
+            (folder / MANIFEST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            (folder / DATASET).write_text(
+                json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+            )
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out} cannot be written: {error.strerror}", "free space, or name another folder"
+        ) from error
+    return description
+
+
+def _made_before(out: Path, options: DatasetOptions) -> dict[str, Any] | None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    try:
+        made: dict[str, Any] = json.loads((out / DATASET).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made = {}
+    if made.get("options") == json.loads(json.dumps(options.as_json())):
+        return made
+    raise UserError(f"{out} holds something else already", "name a new folder, or remove this one")
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder that takes the name `out` once it is whole, and is removed if it never will be."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    making = out.parent / f".{out.name}.making-{os.getpid()}"
+    making.mkdir()
+    try:
+        yield making
+        making.rename(out)  # replaces an empty folder
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _render_all(
+    folder: Path, options: DatasetOptions, processes: int, progress: Callable[[int], None]
+) -> Iterator[Item]:
+    """Items in manifest order. Each is a function of (seed, split, index) alone, so processes share nothing."""
+    chunks = list(_chunks(options))
+    for split in SPLITS:
+        (folder / split).mkdir()
+    # spawned: the caller may have threads, which a fork would tear apart
+    pool = ProcessPoolExecutor(
+        min(processes, max(1, len(chunks))),
+        multiprocessing.get_context("spawn"),
+        initializer=_leave_interrupts_to_parent,
+    )
+    try:
+        with (
+            _interrupts_held_back()
+        ):  # children are born here: an interrupt is the parent's alone, even while they import
+            rendered = pool.map(_render, [(folder, options.seed, options.noise, *chunk) for chunk in chunks])
+        for items in rendered:
+            progress(len(items))
+            yield from items
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(options: DatasetOptions) -> Iterator[tuple[Split, range]]:
+    for split in SPLITS:
+        count = options.counts.get(split, 0)
+        for first in range(0, count, _CHUNK):
+            yield split, range(first, min(first + _CHUNK, count))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _render(task: tuple[Path, int, Noise, Split, range]) -> list[Item]:
+    folder, seed, noise, split, indices = task
+    items = [draw_item(seed, split, index, noise) for index in indices]
+    for item in items:
+        sound = make_sound(item.scene) if item.scene.has_audio else None
+        write_mp4(folder / _path(item), item.scene, draw_frames(item.scene), sound)
+    return items
+
+
+def _path(item: Item) -> str:
+    return f"{item.split}/{item.video_id}.mp4"
+
+
+def _manifest_row(item: Item) -> ManifestRow:
+    return ManifestRow(
+        video_id=item.video_id,
+        author_id=item.author_id,
+        path=_path(item),
+        split=item.split,
+        published_at=item.published_at,
+        title=item.title,
+        ocr=item.ocr,
+        asr=item.asr,
+        tags=item.tags,
+        duration_s=round(item.scene.duration_s, 3),
+        label=item.label,
+        truth=item.truth,
+        factors=item.factors,
+    )
+
+
+def _describe(options: DatasetOptions, items: list[Item]) -> dict[str, Any]:
+    counted = Counter((item.split, item.truth) for item in items)
+    judged = [item for item in items if item.split == "test"] or items
+    return {
+        "options": options.as_json(),
+        "taxonomy_id": default_taxonomy().id,
+        "classes": [design.id for design in CLASSES],
+        "class_counts": {
+            split: {design.id: counted[split, design.id] for design in CLASSES}
+            for split in SPLITS
+            if options.counts.get(split)
+        },
+        "authors": len({item.author_id for item in items}),
+        "ceilings": ceilings(judged, options.noise),
+        "ceilings_items": len(judged),
+    }

@@ -1,0 +1,86 @@
+"""A dataset is whole or absent, the same for the same seed, and made of files that decode."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from models.synthetic.make import DATASET, MANIFEST, DatasetOptions, make_dataset
+from schemas.errors import UserError
+from schemas.manifest import ManifestRow
+
+OPTIONS = DatasetOptions(seed=4, counts={"train": 12, "test": 8})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "set"
+    make_dataset(out, OPTIONS)
+    return out
+
+
+def rows(out: Path) -> list[ManifestRow]:
+    return [ManifestRow.model_validate_json(line) for line in (out / MANIFEST).read_text("utf-8").splitlines()]
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_processes(made: Path, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "again", OPTIONS, processes=1)
+    for file in sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file()):
+        assert (tmp_path / "again" / file).read_bytes() == (made / file).read_bytes(), file
+
+
+def test_a_split_does_not_change_when_another_grows(made: Path, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "more", DatasetOptions(seed=4, counts={"train": 3, "test": 8}))
+    tests = [row for row in rows(made) if row.split == "test"]
+    assert [row for row in rows(tmp_path / "more") if row.split == "test"] == tests
+
+
+def test_every_file_decodes_to_what_the_manifest_says(made: Path) -> None:
+    for row in rows(made):
+        with av.open(str(made / row.path)) as container:
+            assert container.streams.video[0].codec_context.name == "h264"
+            assert bool(container.streams.audio) != row.factors["no_audio"]
+            frames = sum(1 for _ in container.decode(video=0))
+            rate = container.streams.video[0].average_rate
+            assert rate is not None
+            assert row.duration_s == pytest.approx(frames / float(rate), abs=0.002)
+
+
+def test_splits_share_no_video(made: Path) -> None:
+    ids = [row.video_id for row in rows(made)]
+    assert len(ids) == len(set(ids)) == 20
+    assert [row.split for row in rows(made)].count("train") == 12
+
+
+def test_a_dataset_that_is_there_already_is_left_as_it_is(made: Path) -> None:
+    before = (made / DATASET).stat().st_mtime_ns
+    steps: list[int] = []
+    make_dataset(made, OPTIONS, progress=steps.append)
+    assert (made / DATASET).stat().st_mtime_ns == before
+    assert sum(steps) == 20
+
+
+def test_a_folder_with_something_else_is_refused(made: Path) -> None:
+    with pytest.raises(UserError, match="holds something else"):
+        make_dataset(made, DatasetOptions(seed=5, counts={"test": 1}))
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stream.cli.main", "data", "make", str(tmp_path / "set"), "--train", "4000"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.glob(".set.making-*/train/*.mp4")):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert b"Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
