@@ -89,7 +89,7 @@ class Kafka:
         command = [
             *self._java(class_path),
             "kafka.tools.StorageTool", "format", "--standalone",
-            "--cluster-id", _cluster_id(), "--config", str(new / "server.properties"),
+            "--cluster-id", _new_cluster_id(), "--config", str(new / "server.properties"),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd=new, check=False)
         if done.returncode != 0:
@@ -111,11 +111,14 @@ class Kafka:
     def await_ready(self, process: ProcessId, port: int) -> bool:
         """True once the broker answers, False when it has died. Raises StackError when it does neither."""
         # librdkafka's own complaints about a broker that is not up yet are expected: say nothing
+        ours = _cluster_of(self.home / "data")
         admin = AdminClient({"bootstrap.servers": bootstrap(port), "log_level": 0, "reconnect.backoff.max.ms": 200})
 
         def answers() -> bool:
             try:
-                return len(admin.list_topics(timeout=0.5).brokers) == 1
+                found = admin.list_topics(timeout=0.5)
+                # another cluster's broker may listen there: then ours is about to die of it
+                return len(found.brokers) == 1 and found.cluster_id == ours
             except KafkaException:
                 return False
 
@@ -169,7 +172,13 @@ def bootstrap(port: int) -> str:
     return f"{LOOPBACK}:{port}"
 
 
-def _cluster_id() -> str:
+def _cluster_of(data: Path) -> str:
+    """The cluster id in Kafka's own record of the formatted storage."""
+    lines = (data / "meta.properties").read_text().splitlines()
+    return next(line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id="))
+
+
+def _new_cluster_id() -> str:
     """A Kafka Uuid: 16 bytes in URL-safe base64. A leading dash would read as an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass

@@ -18,6 +18,9 @@ _NO_MEMORY = re.compile(
 )
 
 
+_EXCEPTION = re.compile(r"(?:Caused by: )?[\w.$]+(?:Exception|Error)\b.*")
+
+
 class PortTaken(StackError):
     """Somebody else took the port between its choice and the server's start: another one will do."""
 
@@ -53,7 +56,16 @@ class LogReader:
                 f"{name} stopped while starting: there was not enough memory for it",
                 "free about 1 GB of memory, then run up again",
             )
-        said = next((line for line in reversed(lines) if fatal.search(line)), lines[-1] if lines else "it said nothing")
+        said = _cause(lines, fatal)
         return StackError(
             f"{name} stopped while starting: {said[:300]}", f"read {named}; mend the cause, then run up again"
         )
+
+
+def _cause(lines: Sequence[str], fatal: re.Pattern[str]) -> str:
+    """The last fatal line; where exceptions follow it, the innermost, which names the reason."""
+    at = next((number for number in range(len(lines) - 1, -1, -1) if fatal.search(lines[number])), None)
+    if at is None:
+        return lines[-1] if lines else "it said nothing"
+    exceptions = [line.removeprefix("Caused by: ") for line in lines[at + 1 :] if _EXCEPTION.fullmatch(line)]
+    return exceptions[-1] if exceptions else lines[at]

@@ -112,6 +112,8 @@ class Postgres:
         """True once the database answers, False when it has died. Raises StackError when it does neither."""
 
         def answers() -> bool:
+            if not self._says_ready(process):  # else a stranger on this port might be taken for ours
+                return False
             try:
                 psycopg.connect(_in_database(dsn, "postgres"), connect_timeout=2).close()
             except psycopg.OperationalError as error:
@@ -134,6 +136,14 @@ class Postgres:
     def failure(self, process: ProcessId, log: LogReader) -> StackError:
         """Why it died while starting: PortTaken, or its own last words."""
         return log.failure("Postgres", exit_code(process), _FATAL)
+
+    def _says_ready(self, process: ProcessId) -> bool:
+        """Whether the pid file, which Postgres keeps itself, is of this process and says that it takes connections."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0].strip() == str(process.pid) and lines[7].strip() == "ready"
 
     def ensure_database(self, dsn: str) -> None:
         with psycopg.connect(_in_database(dsn, "postgres"), autocommit=True) as connection:
