@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SEED = 1
-COUNTS = {"train": 6000, "validation": 400, "calibration": 3000, "test": 2000, "unlabelled": 0}
+COUNTS = {"train": 5000, "validation": 400, "calibration": 3000, "test": 1500, "unlabelled": 0}
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     data, run = work / "data", work / "run"
     counts = [word for split, count in COUNTS.items() for word in (f"--{split}", str(count))]
     for command in (
-        ["data", "make", "--out", str(data), "--seed", str(SEED), *counts],
+        ["data", "make", str(data), "--seed", str(SEED), *counts],
         ["train", "--data", str(data), "--out", str(run), "--seed", str(SEED)],
         ["calibrate", str(run), "--data", str(data)],
         ["evaluate", str(run), "--data", str(data)],
