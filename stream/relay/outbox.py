@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -91,10 +91,8 @@ class Outbox:
             "per_shard": -(-limit // len(shards)),
             "limit": limit,
         }
-        try:
+        with _explained():
             rows = self._connection.execute(_READ, parameters, binary=True).fetchall()
-        except psycopg.errors.UndefinedTable as error:
-            raise UserError("the database has no outbox table", "run `reelsort db upgrade`") from error
         return [Row(*row) for row in rows]
 
     def still_ours(self) -> None:
@@ -107,7 +105,15 @@ class Outbox:
 
     def waiting(self) -> tuple[dict[str, int], float]:
         """Rows by topic, due or not, and the age in seconds of the oldest that is due."""
-        rows = self._connection.execute(
-            "SELECT topic, count(*), extract(epoch FROM now() - min(available_at)) FROM outbox GROUP BY topic"
-        ).fetchall()
-        return {topic: count for topic, count, _ in rows}, max((float(age) for _, _, age in rows), default=0.0)
+        count = "SELECT topic, count(*), extract(epoch FROM now() - min(available_at)) FROM outbox GROUP BY topic"
+        with _explained():
+            rows = self._connection.execute(count).fetchall()
+        return {topic: waiting for topic, waiting, _ in rows}, max((float(age) for _, _, age in rows), default=0.0)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise UserError("the database has no outbox table", "run `reelsort db upgrade`") from error
