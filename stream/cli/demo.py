@@ -24,7 +24,9 @@ def demo(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Your own files instead (mp4, mov, webm, mkv)."),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave Kafka and Postgres up and say how to look around.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave Kafka and Postgres up and say how to look around.")
+    ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where the stack lives (default: a temporary folder).")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the generated videos.")] = None,
     output: FormatOption = Format.TABLE,
@@ -56,7 +58,7 @@ def demo(
 def _say_how_to_look_around(console: Console, folder: Path, info: StackInfo) -> None:
     console.print()
     console.print("the stack is still up:")
-    console.print(f"  labels in Postgres   {info.psql} '{info.dsn}' -c 'SELECT * FROM labels LIMIT 20'")
+    console.print(f"  labels in Postgres   {info.psql}   (then: TABLE labels LIMIT 20;)")
     console.print(f"  Kafka                {info.bootstrap}  (video.labels.v1, video.review.v1, …)")
     console.print(f"  any reelsort command reelsort --config {info.settings_file} dlq ls")
     console.print(f"  stop it              reelsort down --folder {folder}")

@@ -35,6 +35,11 @@ class Row:
     status: str
     milliseconds: int
 
+    @property
+    def names(self) -> str:
+        """What is announced: nothing where people decide, level 1 where that alone is sure."""
+        return " / ".join(filter(None, (self.level1, self.level2))) or "·"
+
 
 class Display(Protocol):
     def stage(self, what: str, total: int | None = None) -> None: ...
@@ -103,7 +108,7 @@ class PlainDisplay:
         if self._labels:
             confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
             self._console.print(
-                f"{row.video_id}  {escape(row.title[:24])}  {row.level1} / {row.level2}  {confidence}  "
+                f"{row.video_id}  {escape(row.title[:24])}  {row.names}  {confidence}  "
                 f"{_ROUTES.get(row.status, row.status)}  {row.milliseconds} ms"
             )
 
@@ -128,7 +133,7 @@ def label_table(rows: list[Row]) -> Table:
         table.add_row(
             row.video_id,
             escape(row.title),
-            f"{row.level1} / {row.level2}",
+            row.names,
             "" if row.confidence is None else f"{row.confidence:.2f}",
             _ROUTES.get(row.status, row.status),
             str(row.milliseconds),
@@ -149,9 +154,17 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
     table.add_row("lost", str(report.lost), "neither labelled nor a dead letter")
     table.add_row("duplicates", str(report.duplicates), "any effect twice, in table or topic")
     table.add_row("throughput", f"{report.videos_per_s:.1f}/s", "all published at once")
-    table.add_row("latency", f"{report.latency_p50_ms / 1000:.1f} s", f"median; p99 {report.latency_p99_ms / 1000:.1f} s, queueing included")
+    table.add_row(
+        "latency",
+        f"{report.latency_p50_ms / 1000:.1f} s",
+        f"median; p99 {report.latency_p99_ms / 1000:.1f} s, queueing included",
+    )
     if report.accuracy_level1 is not None and report.accuracy_level2 is not None:
-        table.add_row("accuracy", f"{report.accuracy_level1:.3f}", f"level 1; level 2 {report.accuracy_level2:.3f}, of all decided")
+        table.add_row(
+            "accuracy",
+            f"{report.accuracy_level1:.3f}",
+            f"level 1; level 2 {report.accuracy_level2:.3f}, of all decided",
+        )
     if report.accepted_accuracy_level2 is not None:
         table.add_row("", f"{report.accepted_accuracy_level2:.3f}", "level 2, of the accepted ones")
     console.print()

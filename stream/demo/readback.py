@@ -52,9 +52,7 @@ class TopicReader:
         """Whether everything committed so far was read."""
         positions = self._consumer.position(self._partitions)
         for position in positions:
-            _, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, position.partition), timeout=10
-            )
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, position.partition), timeout=10)
             if high > 0 and position.offset < high:
                 return False
         return True
@@ -74,13 +72,20 @@ class TopicReader:
         self._consumer.close()
 
 
+def key_of(message: Message) -> str:
+    key = message.key()
+    assert isinstance(key, bytes)
+    return key.decode()
+
+
 def announced(message: Message) -> Announced:
     """The identity of a record; a tombstone has no label_revision."""
-    headers = dict(message.headers() or ())
-    body: dict[str, Any] = orjson.loads(message.value()) if message.value() else {}
+    identity = dict(message.headers() or ()).get("ce_id") or b""
+    value = message.value()
+    body: dict[str, Any] = orjson.loads(value) if value else {}
     return Announced(
-        video_id=message.key().decode(),
-        ce_id=(headers.get("ce_id") or b"").decode(),
+        video_id=key_of(message),
+        ce_id=identity.decode() if isinstance(identity, bytes) else identity,
         timestamp_ms=message.timestamp()[1],
         label_revision=body.get("label_revision"),
     )

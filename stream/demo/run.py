@@ -20,13 +20,12 @@ from deploy.local import stack
 from models.bundle import Bundle, default_bundle
 from models.synthetic.make import DatasetOptions, make_dataset
 from schemas.database import upgrade
-from schemas.errors import UserError
 from schemas.events import VideoPublished
 from schemas.manifest import ManifestRow
 from schemas.taxonomy import Taxonomy
 from schemas.topics import TopicNames
 from stream.demo.display import Display, Row
-from stream.demo.readback import TopicReader, announced, dead_letters, outbox_is_empty, stored
+from stream.demo.readback import TopicReader, announced, dead_letters, key_of, outbox_is_empty, stored
 from stream.demo.report import DemoReport, summarise
 from stream.demo.services import Service
 from stream.kafka import create_topics
@@ -35,6 +34,7 @@ from stream.settings import Settings, load_settings
 
 QUIET_S = 90.0  # nothing new for this long: what is missing is reported as lost
 DEMO_SEED = 20_260  # never the seed the bundle was trained from
+_ADDRESSES = ("REELSORT_CONFIG", "REELSORT_KAFKA__", "REELSORT_DATABASE__", "REELSORT_MEDIA__", "REELSORT_ADMIN__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def run_demo(options: DemoOptions, display: Display) -> DemoResult:
         settings = load_settings()
         upgrade(info.dsn)
         create_topics(settings)
-        bundle = Bundle.load(default_bundle())
+        bundle = Bundle.load(settings.inference.bundle or default_bundle())
 
         display.stage("starting the classify job and the outbox relay")
         logs = folder / "logs"
@@ -103,13 +103,13 @@ def _videos(options: DemoOptions, folder: Path, display: Display) -> tuple[list[
     if options.videos is not None:
         return find_videos(options.videos), options.videos.resolve()
     root = folder / "videos"
-    make_dataset(root, DatasetOptions.of(seed=options.seed, test=options.count), progress=display.advance)
+    make_dataset(root, DatasetOptions(options.seed, {"test": options.count}), progress=display.advance)
     return read_manifest(root / "manifest.jsonl"), root
 
 
 def _environment(folder: Path, media_root: Path) -> dict[str, str]:
-    """The settings of this stack alone: a REELSORT_ variable of the user's must not point the demo at a real cluster."""
-    for name in [name for name in os.environ if name.startswith("REELSORT_") and name != "REELSORT_CACHE"]:
+    """This stack's addresses, whatever the user's variables say. A bundle or runtime the user names stays."""
+    for name in [name for name in os.environ if name.startswith(_ADDRESSES)]:
         del os.environ[name]
     os.environ["REELSORT_CONFIG"] = str(folder / "reelsort.toml")
     os.environ["REELSORT_MEDIA__FILE_ROOT"] = str(media_root)
@@ -183,7 +183,7 @@ class _Watch:
             fresh = self._labels.poll(0.25)
             for message in fresh:
                 self._show(message)
-                waiting.discard(message.key().decode())
+                waiting.discard(key_of(message))
             records += fresh
             if fresh:
                 quiet_since = time.monotonic()
@@ -196,24 +196,25 @@ class _Watch:
         return records
 
     def _show(self, message: Message) -> None:
-        if not message.value():
+        value = message.value()
+        if not value:
             return
-        label = orjson.loads(message.value())
+        label = orjson.loads(value)
         row = self._rows[label["video_id"]]
-        best = label["top_k"][0]["level2"] if label["top_k"] else None
-        level2 = label["level2"] or best
-        level1 = label["level1"] or (self._taxonomy.parent_of(level2) if level2 else None)
         self._display.label(
             Row(
                 video_id=row.video_id,
                 title=row.title or Path(row.path).name,
-                level1=self._taxonomy.name_of(level1) if level1 else "",
-                level2=self._taxonomy.name_of(level2) if level2 else "",
+                level1=self._name(label["level1"]),
+                level2=self._name(label["level2"]),
                 confidence=label["confidence"],
                 status=label["status"],
                 milliseconds=message.timestamp()[1] - self._published_ms[row.video_id],
             )
         )
+
+    def _name(self, category: str | None) -> str:
+        return self._taxonomy.name_of(category) if category else ""
 
     def _truth(self) -> Mapping[str, tuple[str, str]]:
         return {
@@ -221,6 +222,3 @@ class _Watch:
             for row in self._rows.values()
             if row.truth is not None
         }
-
-
-__all__ = ["DEMO_SEED", "DemoOptions", "DemoResult", "UserError", "run_demo"]
