@@ -113,7 +113,9 @@ class Planner:
             self._vision and (flush or self._vision[0].arrived + self.shapes.max_wait_s <= now)
         ):
             return self._take_vision()
-        since = [queue[0][1] for queue in self._fusion.values()] + [video.arrived for video in (*self._vision,)[:1]]
+        since = [queue[0][1] for queue in self._fusion.values()]
+        if self._vision:
+            since.append(self._vision[0].arrived)
         return Wait(min(since) + self.shapes.max_wait_s if since else None)
 
     def embedded(self, slices: Sequence[Slice], now: float) -> None:
