@@ -6,6 +6,7 @@ All ids are version-5 UUIDs under fixed namespaces, so that a redelivered event 
 from __future__ import annotations
 
 import zlib
+from hashlib import sha1
 from uuid import UUID, uuid5
 
 SHARDS = 64
@@ -26,6 +27,11 @@ def decision_id(
     return uuid5(DECISIONS, _joined(video_id, str(revision), model_id, run_id, trigger, str(label_revision)))
 
 
+def decision_bytes(video_id: str, revision: int, model_id: str, run_id: str, trigger: str) -> bytes:
+    """decision_id(...).bytes of a publish or replay decision, at a third of its cost: for writers of many rows."""
+    return _raw5(DECISIONS, _joined(video_id, str(revision), model_id, run_id, trigger, "None"))
+
+
 def task_id(decision: UUID) -> UUID:
     """The id of the review task a decision asks for."""
     return uuid5(TASKS, decision.hex)
@@ -36,9 +42,26 @@ def event_id(event_type: str, cause: UUID) -> UUID:
     return uuid5(EVENTS, _joined(event_type, cause.hex))
 
 
+def event_id_text(event_type: str, cause: bytes) -> str:
+    """str(event_id(event_type, UUID(bytes=cause))), at a third of its cost."""
+    return text_of(_raw5(EVENTS, f"{len(event_type)}:{event_type},32:{cause.hex()},"))
+
+
+def text_of(raw: bytes) -> str:
+    """str(UUID(bytes=raw))."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def shard_of(video_id: str) -> int:
     """CRC-32 (zlib) of the UTF-8 bytes, modulo 64: which relay sends this video's records."""
     return zlib.crc32(video_id.encode("utf-8")) % SHARDS
+
+
+def _raw5(namespace: UUID, name: str) -> bytes:
+    """uuid5(namespace, name).bytes: most of uuid5's time goes into the UUID object."""
+    digest = sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
+    return digest[:6] + bytes((digest[6] & 0x0F | 0x50, digest[7], digest[8] & 0x3F | 0x80)) + digest[9:16]
 
 
 def _joined(*parts: str) -> str:

@@ -33,7 +33,7 @@ from schemas.database import upgrade
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import encode_event
-from stream.classify.job import SUBSCRIBED, ClassifyJob
+from stream.classify.job import SUBSCRIBED, ClassifyJob, collect_rarely
 from stream.classify.stub import StubAnalyzer, stub_model
 from stream.cli.options import Format, FormatOption
 from stream.consumer import records as consumer
@@ -83,6 +83,7 @@ def run(settings: Settings, *, events: int, repeats: int, commit_batch: int, con
     )
     classify = ClassifySettings(stub=True, commit_batch=commit_batch, max_in_flight=4 * commit_batch)
     settings = settings.model_copy(update={"kafka": kafka, "classify": classify})
+    collect_rarely()  # for both: a consumer that only copies gains by it too
     create_topics(settings)
     value_bytes = _publish(settings, events)
     console.print(f"published {events:,} events of {value_bytes / events:.0f} bytes")

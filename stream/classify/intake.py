@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from schemas.events import VideoPublished, VideoRemoved
-from schemas.topics import TopicNames
+from schemas.topics import VIDEO_RETRY, TopicNames
 from schemas.wire import BadEvent, decode_event, traceparent_of
 from stream.classify.analyse import Analysis, Analyzer, PoisonError, TransientError
 from stream.classify.hand import Flight, Hand
@@ -23,7 +23,7 @@ from stream.consumer.records import Progress, Record
 from stream.settings import DatabaseSettings
 from stream.store import attempts, messages, prior
 from stream.store.session import Session
-from stream.store.work import Analysed, Dead, Input, LiveModel, Outcome, Removal
+from stream.store.work import Analysed, Dead, Input, LiveModel, Origin, Outcome, Removal
 from stream.telemetry import metrics
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,10 @@ class Intake:
     def _read(self, record: Record) -> tuple[Input, Outcome | None]:
         """The input in a record; with its outcome where no analysis is needed for it."""
         topic = self._names.standard(record.topic)
-        origin, tries = messages.origin_of(record)
+        if topic == VIDEO_RETRY:
+            origin, tries = messages.origin_of(record)
+        else:
+            origin, tries = Origin(record.topic, record.partition, record.offset), 1
         traceparent = traceparent_of(record.headers)
         try:
             event = decode_event(topic, record.key, record.value, record.headers)

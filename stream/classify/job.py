@@ -5,6 +5,7 @@ records ─► Intake (read, look up, count attempts) ─► Analyzer ─► Com
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -124,6 +125,7 @@ def run(settings: Settings, stop: threading.Event, health: Health) -> None:
 
 def serve(settings: Settings, parts: Parts, stop: threading.Event, health: Health) -> None:
     """Register the model, then consume until `stop` is set. Closes the analyzer, whatever happens."""
+    collect_rarely()
     try:
         with connect_or_explain(settings.database, "classify-start") as connection:
             model = registry.enter(connection, parts.model, parts.manifest)
@@ -131,6 +133,14 @@ def serve(settings: Settings, parts: Parts, stop: threading.Event, health: Healt
         _consume(settings, parts.analyzer, model, stop, health)
     finally:
         parts.analyzer.close(CLOSE_S)
+
+
+def collect_rarely() -> None:
+    """Thousands of inputs are in hand at once and free themselves when they land: the cyclic collector, which looks at
+    all of them after every 700 new objects, finds nothing and took a third of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: threading.Event, health: Health) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from zlib import crc32
 
 import numpy as np
 
@@ -91,12 +91,15 @@ class StubAnalyzer:
         boundaries.reached("fetch")
         boundaries.reached("decode")
         boundaries.reached("infer")
-        digest = hashlib.shake_128(f"{video.video_id}\0{video.revision}".encode()).digest(_BYTES)
-        values = np.frombuffer(digest, np.uint8).astype(np.float32) * np.float32(6.0 / 255.0)
-        return Analysis(values[:_C1], values[_C1:_C2], values[_C2:], _TIMES, {})
+        return _ANSWERS[crc32(f"{video.video_id}\0{video.revision}".encode()) % len(_ANSWERS)]
+
+
+def _answers(count: int) -> tuple[Analysis, ...]:
+    """Made once: the stub shall cost nothing beside what is measured with it."""
+    drawn = np.random.default_rng(0).uniform(0.0, 6.0, (count, _C2 + EMBEDDING_DIM)).astype(np.float32)
+    return tuple(Analysis(row[:_C1], row[_C1:_C2], row[_C2:], (0.5, 1.5, 2.5, 3.5), {}) for row in drawn)
 
 
 _C1 = len(LEVEL1)
 _C2 = _C1 + len(LEVEL1) * CHILDREN
-_BYTES = _C2 + EMBEDDING_DIM
-_TIMES = (0.5, 1.5, 2.5, 3.5)
+_ANSWERS = _answers(4096)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from struct import Struct
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,7 @@ NULL: Field = b"\xff\xff\xff\xff"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 
-_length = Struct(">i").pack
+length = Struct(">i").pack
 _int2 = Struct(">ih").pack
 _int4 = Struct(">ii").pack
 _int8 = Struct(">iq").pack
@@ -34,18 +35,18 @@ _row_head = Struct(">h").pack
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_TRUE, _FALSE = _length(1) + b"\x01", _length(1) + b"\x00"
+_TRUE, _FALSE = length(1) + b"\x01", length(1) + b"\x00"
 _TEXT_OID, _FLOAT4_OID = 25, 700
 
 
 def data(value: bytes) -> Field:
     """bytea, and any type whose binary form the caller has already (uuid)."""
-    return _length(len(value)) + value
+    return length(len(value)) + value
 
 
 def text(value: str) -> Field:
     encoded = value.encode()
-    return _length(len(encoded)) + encoded
+    return length(len(encoded)) + encoded
 
 
 def text_or_null(value: str | None) -> Field:
@@ -102,7 +103,7 @@ def jsonb(value: Any) -> Field:
 
 def json_text(encoded: bytes) -> Field:
     """jsonb from JSON text; the leading 1 is the format's version."""
-    return _length(len(encoded) + 1) + b"\x01" + encoded
+    return length(len(encoded) + 1) + b"\x01" + encoded
 
 
 def text_array(values: Sequence[str]) -> Field:
@@ -110,18 +111,28 @@ def text_array(values: Sequence[str]) -> Field:
 
 
 def float4_array(values: Sequence[float]) -> Field:
+    if not values:
+        return data(_empty(_FLOAT4_OID))
     count = len(values)
-    elements = Struct(">" + "if" * count).pack(*[part for value in values for part in (4, value)])
-    return data(
-        (_array_head(1, 0, _FLOAT4_OID, count, 1) if count else _array_head(0, 0, _FLOAT4_OID, 0, 0)[:12]) + elements
-    )
+    interleaved: list[float] = [4] * (2 * count)
+    interleaved[1::2] = values
+    return _float4_array(count).pack(20 + 8 * count, 1, 0, _FLOAT4_OID, count, 1, *interleaved)
+
+
+@cache
+def _float4_array(count: int) -> Struct:
+    return Struct(">iiiIii" + "if" * count)
 
 
 def _array(fields: Sequence[Field], oid: int) -> bytes:
     """A one-dimensional array, or the dimensionless empty one. The null flag is advisory: readers look at lengths."""
     if not fields:
-        return _array_head(0, 0, oid, 0, 0)[:12]
+        return _empty(oid)
     return _array_head(1, 1, oid, len(fields), 1) + b"".join(fields)
+
+
+def _empty(oid: int) -> bytes:
+    return _array_head(0, 0, oid, 0, 0)[:12]
 
 
 def copy_rows(width: int, rows: Iterable[Sequence[Field]]) -> bytes:

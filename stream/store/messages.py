@@ -16,7 +16,7 @@ from schemas.wire import JSON, event_headers
 from stream.consumer.records import Record
 from stream.store import encoding as pg
 from stream.store.encoding import Field
-from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Decided, top_k_json
+from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Decided
 from stream.store.work import Dead, Input, Later, LiveModel, Origin
 
 OUTBOX_COLUMNS = "shard, topic, key, value, headers, available_at"
@@ -46,7 +46,7 @@ class Announcer:
         video, decision, model = decided.video, decided.decision, self._model
         public = decision.route is not Route.REVIEW
         body = {
-            "decision_id": decided.decision_id,
+            "decision_id": ids.text_of(decided.decision_id),
             "video_id": video.video_id,
             "revision": video.revision,
             "author_id": video.author_id,
@@ -57,7 +57,7 @@ class Announcer:
             "level2": model.level2[decision.level2] if decision.route is Route.ACCEPT else None,
             "confidence": decision.confidence if public else None,
             "threshold": decision.threshold,
-            "top_k": orjson.Fragment(top_k_json(decision, model)) if public else (),
+            "top_k": orjson.Fragment(decided.top_k) if public else (),
             "source": "model",
             "trigger": Trigger.PUBLISH,
             "taxonomy_id": model.taxonomy_id,
@@ -76,7 +76,7 @@ class Announcer:
         blind = decision.audit
         body = {
             "task_id": task_id,
-            "decision_id": decided.decision_id,
+            "decision_id": ids.text_of(decided.decision_id),
             "video_id": video.video_id,
             "revision": video.revision,
             "author_id": video.author_id,
@@ -84,18 +84,18 @@ class Announcer:
             "level1": None if blind else model.level1[decision.level1],
             "level2": None if blind else model.level2[decision.level2],
             "confidence": None if blind else decision.confidence,
-            "top_k": () if blind else orjson.Fragment(top_k_json(decision, model)),
+            "top_k": () if blind else orjson.Fragment(decided.top_k),
             "model_id": model.model_id,
             "priority": priority,
             "reasons": (Reason.AUDIT_SAMPLE,) if blind else decision.reasons,
             "deadline_at": deadline,
         }
-        return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id, orjson.dumps(body))
+        return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id.bytes, orjson.dumps(body))
 
-    def _row(self, topic: str, decided: Decided, event_type: str, cause: UUID, value: bytes) -> OutboxRow:
+    def _row(self, topic: str, decided: Decided, event_type: str, cause: bytes, value: bytes) -> OutboxRow:
         headers = {
             "ce_specversion": "1.0",
-            "ce_id": str(ids.event_id(event_type, cause)),
+            "ce_id": ids.event_id_text(event_type, cause),
             "ce_type": event_type,
             "ce_source": SOURCE,
             "ce_time": self._time,
@@ -194,8 +194,6 @@ def plain_text(text: str) -> str:
 def origin_of(record: Record) -> tuple[Origin, int]:
     """Where a record's input first stood, and which try this is: from its headers where it is a retry."""
     here = Origin(record.topic, record.partition, record.offset)
-    if not record.headers:
-        return here, 1
     stated = {name: value for name, value in record.headers if name.startswith("reelsort_") and value is not None}
     if not stated:
         return here, 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+import numpy as np
 import orjson
 
-from models.decision.types import Decision, Route
+from models.decision.types import Decision, FloatArray, Route
 from schemas.events import LabelStatus, Trigger, VideoPublished
 from stream.classify.analyse import Analysis
 from stream.store import encoding as pg
@@ -43,9 +45,10 @@ class Decided:
 
     video: VideoPublished
     decision: Decision
-    decision_id: UUID
+    decision_id: bytes  # of a uuid
     label_revision: int | None
     traceparent: str | None
+    top_k: bytes  # JSON
 
 
 def video_fields(video: VideoPublished, traceparent: str | None) -> tuple[Field, ...]:
@@ -92,23 +95,33 @@ class RowBuilder:
         self._label_tail = (pg.text(model.taxonomy_id), pg.text(model.model_id), _EVIDENCE, self._now)
         self._level1, self._level2 = _category_fields(model.level1), _category_fields(model.level2)
 
-    def prediction(self, video: VideoPublished, analysis: Analysis) -> tuple[Field, ...]:
-        return (
-            pg.text(video.video_id),
-            pg.int4(video.revision),
-            self._encoder,
-            pg.data(analysis.level1_logits.astype("<f4", copy=False).tobytes()),
-            pg.data(analysis.level2_logits.astype("<f4", copy=False).tobytes()),
-            pg.data(analysis.embedding.astype("<f2").tobytes()),
-            pg.float4_array(analysis.frame_times),
-            self._now,
-        )
+    def predictions(self, answers: Sequence[tuple[VideoPublished, Analysis]]) -> list[tuple[Field, ...]]:
+        """Rows of many; the arrays are cast in one go."""
+        if not answers:
+            return []
+        analyses = [analysis for _, analysis in answers]
+        level1 = _encoded([analysis.level1_logits for analysis in analyses], "<f4")
+        level2 = _encoded([analysis.level2_logits for analysis in analyses], "<f4")
+        embedding = _encoded([analysis.embedding for analysis in analyses], "<f2")
+        return [
+            (
+                pg.text(video.video_id),
+                pg.int4(video.revision),
+                self._encoder,
+                first,
+                second,
+                embedded,
+                pg.float4_array(analysis.frame_times),
+                self._now,
+            )
+            for (video, analysis), first, second, embedded in zip(answers, level1, level2, embedding, strict=True)
+        ]
 
     def decision(self, decided: Decided) -> tuple[Field, ...]:
         decision = decided.decision
         return (
             pg.text(decided.video.video_id),
-            pg.uuid(decided.decision_id),
+            pg.data(decided.decision_id),
             pg.int4(decided.video.revision),
             pg.int8_or_null(decided.label_revision),
             self._made_by,
@@ -119,7 +132,7 @@ class RowBuilder:
             pg.float8(decision.threshold),
             pg.boolean(decision.audit),
             _reasons(tuple(decision.reasons)),
-            pg.json_text(top_k_json(decision, self._model)),
+            pg.json_text(decided.top_k),
             _EVIDENCE,
             self._now,
         )
@@ -131,7 +144,7 @@ class RowBuilder:
         public = decision.route is not Route.REVIEW
         return (
             pg.text(video.video_id),
-            pg.uuid(decided.decision_id),
+            pg.data(decided.decision_id),
             pg.int4(video.revision),
             pg.int8(decided.label_revision),
             self._label_head,
@@ -150,7 +163,7 @@ class RowBuilder:
             pg.text(decided.video.video_id),
             pg.uuid(task_id),
             pg.int4(decided.video.revision),
-            pg.uuid(decided.decision_id),
+            pg.data(decided.decision_id),
             _reasons(tuple(decided.decision.reasons)),
             pg.float8(priority),
             self._now,
@@ -172,6 +185,14 @@ _MODEL = pg.text("model")
 _EVIDENCE = pg.jsonb(NO_SIGNALS)
 _ROUTES = {route: pg.text(route.value) for route in Route}
 _STATUSES = {route: pg.text(status.value) for route, status in STATUS_OF_ROUTE.items()}
+
+
+def _encoded(arrays: Sequence[FloatArray], dtype: str) -> list[Field]:
+    """bytea fields of arrays of one shape."""
+    block = np.stack(arrays).astype(dtype, copy=False)
+    size = block[0].nbytes
+    content, head = block.tobytes(), pg.length(size)
+    return [head + content[at : at + size] for at in range(0, len(content), size)]
 
 
 @lru_cache(maxsize=1024)

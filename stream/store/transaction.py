@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -28,6 +29,7 @@ from stream.store.rows import (
     Decided,
     RowBuilder,
     priority_of,
+    top_k_json,
     video_fields,
 )
 from stream.store.work import Analysed, Batch, LiveModel, Written
@@ -158,7 +160,7 @@ def _decide(
             if each.analysis is None:
                 raise RowFault("prediction_missing", "the stored prediction this decision rests on is gone")
             content = ContentEvidence(each.analysis.level1_logits, each.analysis.level2_logits)
-            predictions.append(rows.prediction(video, each.analysis))
+            predictions.append((video, each.analysis))
         chosen.append(each)
         evidences.append(Evidence(video.video_id, video.revision, content))
     try:
@@ -170,13 +172,14 @@ def _decide(
         Decided(
             video=each.video,
             decision=decision,
-            decision_id=ids.decision_id(each.video.video_id, each.video.revision, model.model_id, "", _PUBLISH),
+            decision_id=ids.decision_bytes(each.video.video_id, each.video.revision, model.model_id, "", _PUBLISH),
             label_revision=winners.get((each.video.video_id, each.video.revision)),
             traceparent=each.input.traceparent,
+            top_k=top_k_json(decision, model),
         )
         for each, decision in zip(chosen, decisions, strict=True)
     ]
-    _copy(cursor, "predictions", PREDICTION_COLUMNS, predictions)
+    _copy(cursor, "predictions", PREDICTION_COLUMNS, rows.predictions(predictions))
     _copy(cursor, "decisions", DECISION_COLUMNS, [rows.decision(each) for each in decided])
     return decided
 
@@ -246,7 +249,7 @@ def _replace_tasks(
     for each in in_force:
         decision = each.decision
         if decision.route is Route.REVIEW or decision.audit:
-            task_id, priority = ids.task_id(each.decision_id), priority_of(decision, model)
+            task_id, priority = ids.task_id(UUID(bytes=each.decision_id)), priority_of(decision, model)
             tasks.append(rows.task(each, task_id, priority, deadline))
             outbox.append(announcer.review(each, task_id, priority, deadline))
     _copy(cursor, "review_tasks", TASK_COLUMNS, tasks)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from models.decision.types import Policy, Route
 from schemas.events import VideoPublished, VideoRemoved
@@ -29,8 +30,7 @@ class LiveModel:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where an input first stood. A retry carries it along, so that one input can never be two dead letters."""
 
     topic: str
@@ -38,7 +38,7 @@ class Origin:
     offset: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: one is made for every record, and frozen ones cost three times as much
 class Input:
     """One record and what was read from it. event is None where the value is no event."""
 
@@ -49,7 +49,7 @@ class Input:
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, for the same reason
 class Analysed:
     """To be decided. analysis is None where the stored prediction is known to be there."""
 

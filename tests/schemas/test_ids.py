@@ -7,7 +7,16 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.ids import SHARDS, decision_id, event_id, shard_of, task_id
+from schemas.ids import (
+    SHARDS,
+    decision_bytes,
+    decision_id,
+    event_id,
+    event_id_text,
+    shard_of,
+    task_id,
+    text_of,
+)
 from tests.schemas.strategies import key
 
 DECISION = decision_id("v1", 3, "model-a", "", "publish")
@@ -58,3 +67,13 @@ def test_shards_are_even() -> None:
     for number in range(64_000):
         counts[shard_of(f"video-{number}")] += 1
     assert 800 < min(counts) <= max(counts) < 1200
+
+
+@given(key, st.integers(0, 2**31 - 1))
+def test_the_quick_forms_are_the_same_ids(video_id: str, revision: int) -> None:
+    decision = decision_id(video_id, revision, "model-a", "", "publish")
+    assert decision_bytes(video_id, revision, "model-a", "", "publish") == decision.bytes
+    assert text_of(decision.bytes) == str(decision)
+    assert event_id_text("reelsort.label.decided.v1", decision.bytes) == str(
+        event_id("reelsort.label.decided.v1", decision)
+    )
