@@ -108,7 +108,6 @@ def _fetch(jars: Iterable[Jar], target: Path) -> None:
 
 def _downloader(scratch: Path) -> Callable[[Jar], Path]:
     # imported here: only the first `up` on a machine needs an HTTP client
-    import requests
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
@@ -121,7 +120,9 @@ def _downloader(scratch: Path) -> Callable[[Jar], Path]:
         group, artifact, version = jar.coordinate.split(":")
         try:
             return Path(context.project(group, artifact).at_version(version).artifact().resolve())
-        except (requests.RequestException, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the file system's; the network's carry none
+                raise
             raise StackError(
                 f"{jar.coordinate} could not be fetched: {_first_line(error)}",
                 "the first start needs a network that reaches Maven Central (or a mirror in jgo's configuration file); "

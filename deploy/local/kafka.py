@@ -95,7 +95,7 @@ class Kafka:
         if done.returncode != 0:
             raise StackError(
                 f"Kafka could not format its storage in {self.home}: {_last_line(done.stdout + done.stderr)}",
-                "see the reason above; mend it, then run up again",
+                "mend what it names, then run up again",
             )
         (new / "version").write_text(self.version)
         new.rename(self.home)

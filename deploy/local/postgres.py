@@ -83,10 +83,10 @@ class Postgres:
                 extra_groups=[] if run_as else None,
             )  # fmt: skip
         if done.returncode != 0:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
+            said = [line for line in done.stderr.splitlines() if ":" in line and "hint:" not in line]
             raise StackError(
-                f"Postgres could not initialise {self.data}: {lines[0] if lines else 'initdb failed'}",
-                "see the reason above; mend it, then run up again",
+                f"Postgres could not initialise {self.data}: {said[0] if said else f'exit {done.returncode}'}",
+                "mend what it names, then run up again",
             )
         new.rename(self.data)
 

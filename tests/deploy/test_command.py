@@ -11,7 +11,6 @@ from deploy.local.state import StackInfo
 from schemas.errors import ExitCode
 from stream.cli.main import run
 from stream.settings import Settings
-from tests.support.bundles import tiny_bundle
 
 pytestmark = pytest.mark.stack
 
@@ -63,11 +62,11 @@ def test_down_where_nothing_runs_is_fine(tmp_path: Path, capfd: pytest.CaptureFi
 def test_doctor_finds_nothing_wrong_where_all_is_there(
     settings: Settings,
     topics: dict[str, str],
-    tmp_path: Path,
+    tiny: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    point_at(monkeypatch, settings, tiny_bundle(tmp_path / "bundle"))
+    point_at(monkeypatch, settings, tiny)
     assert run(["doctor", "--format", "json"]) == ExitCode.OK
     found = examined(capfd.readouterr().out)
     assert "fail" not in {status for status, _ in found.values()}
