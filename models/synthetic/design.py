@@ -147,10 +147,6 @@ class FieldNoise:
         return self.noisy / 3
 
     @property
-    def erased(self) -> float:
-        return self.silent + self.noisy * 2 / 3
-
-    @property
     def informative(self) -> float:
         return 1.0 - self.silent - self.noisy
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from models.synthetic.ceilings import ceilings
 from models.synthetic.design import CLASSES, Noise
@@ -55,6 +60,7 @@ def make_dataset(
     A folder that already holds this very dataset is left as it is. progress is told how many more items are done.
     Raises UserError where `out` holds something else, or cannot be written.
     """
+    out = out.resolve()  # it is renamed into place, which '.' and a link cannot be
     if (made := _made_before(out, options)) is not None:
         progress(sum(options.counts.values()))
         return made
@@ -70,6 +76,10 @@ def make_dataset(
     except OSError as error:
         raise UserError(
             f"{error.filename or out} cannot be written: {error.strerror}", "free space, or name another folder"
+        ) from error
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that made videos was killed from outside", "free memory, or ask for fewer --processes"
         ) from error
     return description
 
@@ -88,9 +98,16 @@ def _made_before(out: Path, options: DatasetOptions) -> dict[str, Any] | None:
 
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
-    """A folder that takes the name `out` once it is whole, and is removed if it never will be."""
+    """A folder that takes the name `out` once it is whole, and is removed if it never will be.
+
+    What a killed run left behind is removed by the next one.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    making = out.parent / f".{out.name}.making-{os.getpid()}"
+    prefix = f".{out.name}.making-"
+    for left in out.parent.glob(f"{glob.escape(prefix)}*"):
+        if (maker := left.name.removeprefix(prefix)).isdecimal() and not psutil.pid_exists(int(maker)):
+            shutil.rmtree(left, ignore_errors=True)
+    making = out.parent / f"{prefix}{os.getpid()}"
     making.mkdir()
     try:
         yield making
@@ -110,7 +127,7 @@ def _render_all(
     pool = ProcessPoolExecutor(
         min(processes, max(1, len(chunks))),
         multiprocessing.get_context("spawn"),
-        initializer=_leave_interrupts_to_parent,
+        initializer=_depend_on_parent,
     )
     try:
         with (
@@ -140,8 +157,17 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _depend_on_parent() -> None:
+    """The parent answers interrupts; where it is killed outright, this process would wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _render(task: tuple[Path, int, Noise, Split, range]) -> list[Item]:

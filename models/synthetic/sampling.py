@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from models.synthetic import language
 from models.synthetic.design import (
-    BY_ID,
     CLASSES,
     LEVEL1,
     TOPICS,
@@ -232,8 +231,3 @@ def _draw_scene(
         caption=caption,
         seed=seed,
     )
-
-
-def design_of(item: Item) -> ClassDesign:
-    """The code word of an item's true class."""
-    return BY_ID[item.truth]

@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import psutil
 import pytest
 
 from models.synthetic.make import DATASET, MANIFEST, DatasetOptions, make_dataset
@@ -14,6 +18,10 @@ from schemas.errors import UserError
 from schemas.manifest import ManifestRow
 
 OPTIONS = DatasetOptions(seed=4, counts={"train": 12, "test": 8})
+_MAKE = (
+    "from pathlib import Path; from models.synthetic.make import DatasetOptions, make_dataset; "
+    "make_dataset(Path('{out}'), DatasetOptions(seed=4, counts={{'train': {count}}}))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +77,57 @@ def test_a_folder_with_something_else_is_refused(made: Path) -> None:
         make_dataset(made, DatasetOptions(seed=5, counts={"test": 1}))
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+@contextmanager
+def underway(tmp_path: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, in a group of its own, that makes tmp_path/set and has written some of its videos."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "stream.cli.main", "data", "make", str(tmp_path / "set"), "--train", "4000"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
     try:
-        while not list(tmp_path.glob(".set.making-*/train/*.mp4")):
-            assert process.poll() is None
-        os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        wait_until(lambda: bool(list(tmp_path.glob(".set.making-*/train/*.mp4"))))
+        yield process
     finally:
         process.kill()
+        process.wait()
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = ("-m", "stream.cli.main", "data", "make", str(tmp_path / "set"), "--train", "4000")
+    with underway(tmp_path, *command) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_run_removes_its_files(tmp_path: Path) -> None:
+    with underway(tmp_path, "-c", _MAKE.format(out=tmp_path / "set", count=4000)) as process:
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert workers
+        process.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
+    assert not (tmp_path / "set").exists()
+    make_dataset(tmp_path / "set", DatasetOptions(seed=4, counts={"test": 1}), processes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: both fail the same write."""
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "from schemas.errors import UserError\n"
+        f"try:\n    {_MAKE.format(out=tmp_path / 'set', count=4)}\n"
+        "except UserError as error:\n    print(error.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert "cannot be written" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -10,7 +10,7 @@ from fontTools.ttLib import TTFont
 from models.synthetic.ceilings import ceilings
 from models.synthetic.design import BY_ID, CLASSES, LEVEL1, Noise, class_prior
 from models.synthetic.font import SUBSET
-from models.synthetic.language import FieldState, all_characters, burnable_characters
+from models.synthetic.language import FieldState, all_characters, burnable_characters, phrases
 from models.synthetic.picture import draw_frames
 from models.synthetic.sampling import Item, draw_item
 from schemas.taxonomy import default_taxonomy
@@ -80,6 +80,27 @@ def test_authors_keep_to_a_few_verticals(items: list[Item]) -> None:
     busy = [counts for counts in by_author.values() if counts.total() >= 20]
     main_share = np.mean([counts.most_common(1)[0][1] / counts.total() for counts in busy])
     assert main_share > 3 / len(LEVEL1)
+
+
+def test_held_out_items_come_after_training_so_their_authors_have_a_past(items: list[Item]) -> None:
+    tests = [draw_item(5, "test", index, NOISE) for index in range(200)]
+    assert max(item.published_at for item in items) < min(item.published_at for item in tests)
+    authors = {item.author_id for item in items}
+    assert np.mean([item.author_id in authors for item in tests]) > 0.9
+
+
+def test_a_field_says_what_its_state_says(items: list[Item]) -> None:
+    """No word of the topic in a garbled, missing or off-topic title; so the ceilings may count those as they do."""
+    for item in items:
+        state, own = item.factors["title"]["state"], phrases().topics[item.factors["topic"]]
+        names_subject = any(subject in item.title for subject in own.subjects)
+        assert names_subject == (state in (FieldState.TOPIC, FieldState.CLASS)), item.title
+        assert (item.title == "") == (state == FieldState.MISSING)
+
+
+def test_subjects_belong_to_one_topic() -> None:
+    owners = Counter(subject for topic in phrases().topics.values() for subject in topic.subjects)
+    assert max(owners.values()) == 1
 
 
 def test_every_character_has_a_glyph() -> None:
