@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SEED = 1
-COUNTS = {"train": 5000, "validation": 400, "calibration": 3000, "test": 1500, "unlabelled": 0}
+COUNTS = {"train": 4000, "validation": 300, "calibration": 1500, "test": 1000}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from models.decision.decide import Answers, best_answers
@@ -44,11 +44,11 @@ class Threshold:
     bound: float
 
 
-def risk_bound(errors: int, items: int, confidence: float) -> float:
-    """Clopper-Pearson: with this confidence the error rate behind `errors` in `items` is no higher."""
-    if errors >= items:
-        return 1.0
-    return float(stats.beta.ppf(confidence, errors + 1, items - errors))
+def risk_bound(errors: ArrayLike, items: ArrayLike, confidence: float) -> DoubleArray:
+    """Clopper-Pearson: with this confidence the error rate behind `errors` in `items` is no higher. Elementwise."""
+    wrong, of = np.asarray(errors), np.asarray(items)
+    # where all are wrong the beta distribution degenerates, to 1
+    return np.where(wrong >= of, 1.0, stats.beta.ppf(confidence, wrong + 1, np.maximum(of - wrong, 1)))
 
 
 def items_needed(target: Target) -> int:
@@ -69,16 +69,19 @@ def certify(confidence: DoubleArray, right: BoolArray, target: Target, starts: i
     ranked, errors = floored[order], np.cumsum(~right[order])
     cuts = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True)) + 1 if len(ranked) else np.zeros(0, np.int64)
     first_cuts = _starting_places(cuts, items_needed(target), starts)
-    best: Threshold | None = None
-    for first in first_cuts:
-        for items in cuts[first:].tolist():
-            wrong = int(errors[items - 1])
-            bound = risk_bound(wrong, items, 1.0 - (1.0 - target.confidence) / len(first_cuts))
-            if bound > target.risk:
-                break
-            if best is None or items > best.accepted:
-                best = Threshold(value=float(ranked[items - 1]), accepted=items, errors=wrong, bound=bound)
-    return best
+    if not first_cuts:
+        return None
+    bounds = risk_bound(errors[cuts - 1], cuts, 1.0 - (1.0 - target.confidence) / len(first_cuts))
+    failures = np.append(np.flatnonzero(bounds > target.risk), len(cuts))
+    # from each start the sequence runs up to the next failure
+    ends = {first: int(failures[np.searchsorted(failures, first)]) for first in first_cuts}
+    last = max((end - 1 for first, end in ends.items() if end > first), default=None)
+    if last is None:
+        return None
+    items = int(cuts[last])
+    return Threshold(
+        value=float(ranked[items - 1]), accepted=items, errors=int(errors[items - 1]), bound=float(bounds[last])
+    )
 
 
 _GRID = 10_000
