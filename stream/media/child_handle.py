@@ -102,6 +102,7 @@ class DecodeChild:
         """Kill and bury the child, release its memory."""
         self.kill()
         self._bury()
+        del self._arrays  # they hold the mapping, and the mapping a descriptor
         os.close(self._memory)
 
     def _ask(self, file: int) -> bytes | None:
