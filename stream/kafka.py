@@ -37,7 +37,7 @@ _OURS = frozenset(
     }
 )
 
-_librdkafka_log = logging.getLogger("librdkafka")
+librdkafka_log = logging.getLogger("librdkafka")
 
 
 def group_id(settings: Settings, job: str) -> str:
@@ -101,7 +101,7 @@ def _common(kafka: KafkaSettings, client: str) -> Config:
         "client.id": client,
         # a broker that restarts is found again within a second
         "reconnect.backoff.max.ms": 1000,
-        "logger": _librdkafka_log,
+        "logger": librdkafka_log,
     }
     if kafka.password is not None:
         common["sasl.password"] = kafka.password.get_secret_value()

@@ -32,7 +32,7 @@ from stream.consumer.policy import STEADY, CommitPolicy, StartPolicy
 from stream.consumer.records import Job, Record, TopicPartition
 from stream.consumer.start import begin_now
 from stream.consumer.watchdog import guard
-from stream.kafka import connect, consumer_config, require_topics
+from stream.kafka import connect, consumer_config, librdkafka_log, require_topics
 from stream.settings import Settings
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
@@ -49,6 +49,7 @@ REVOKE_SHARE = 0.2  # of max.poll.interval: the time given to finish work at a r
 DRAIN_SHARE = 0.8  # of max.poll.interval: a longer drain at the end would cost the membership, and so the commit
 CLOSE_S = 4.0  # the last commit and leaving the group
 COMMIT_GUARD_S = 30.0
+COMMIT_ANSWER_S = 10.0  # a commit in flight when its coordinator dies may never be answered
 REPORT_S = 1.0
 ANSWERING_MS = 2000
 
@@ -203,6 +204,11 @@ class ConsumerRuntime:
 
     def _commit_when_due(self) -> None:
         elapsed = time.monotonic() - self._last_commit
+        if self._commit_outstanding and elapsed > COMMIT_ANSWER_S:
+            _log.warning("an offset commit got no answer within %.0f s: committing again", COMMIT_ANSWER_S)
+            self._commit_outstanding = False
+            self._settled_since_commit += 1
+            self._committed.clear()
         if self._commit_outstanding or not self._commit_policy.due(elapsed, self._settled_since_commit):
             return
         self._last_commit = time.monotonic()
@@ -319,7 +325,7 @@ class ConsumerRuntime:
         if error.fatal():
             self._inbox.fail(KafkaException(error))
         else:
-            _log.warning("kafka: %s", error.str())
+            librdkafka_log.warning("%s [%s] %s", error.name(), self._group, error.str())
 
     def _on_stats(self, statistics: str) -> None:
         if has_joined(statistics):

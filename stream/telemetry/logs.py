@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import Processor
 
 from stream.consumer.records import Record
+from stream.kafka import librdkafka_log
 from stream.settings import Settings
 
 _SECRET_NAMES = re.compile(r"password|secret|token|dsn|credential", re.IGNORECASE)
@@ -55,8 +58,33 @@ def configure(settings: Settings, *, job: str, stream: TextIO = sys.stderr) -> N
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    librdkafka_log.filters = [Throttle()]
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every address it fetches
     logging.captureWarnings(True)
+
+
+class Throttle(logging.Filter):
+    """librdkafka says the same thing twenty times a second while a broker is away: each of it once in a while.
+
+    Its records are "%s [%s] %s" of what happened, which client, details; the first two are the same thing.
+    """
+
+    def __init__(self, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._said: dict[object, tuple[float, int]] = {}  # when, and how often since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        same = record.args[:2] if isinstance(record.args, tuple) else record.msg
+        said_at, withheld = self._said.get(same, (-math.inf, 0))
+        if now - said_at < self._every_s:
+            self._said[same] = said_at, withheld + 1
+            return False
+        self._said[same] = now, 0
+        record.withheld = withheld
+        return True
 
 
 def hide_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -73,6 +73,24 @@ def test_an_exception_is_a_field_of_its_line(lines: io.StringIO) -> None:
     assert len(lines.getvalue().splitlines()) == 1
 
 
+def test_what_librdkafka_repeats_is_said_once_in_a_while() -> None:
+    now = 0.0
+    throttle = logs.Throttle(every_s=10, clock=lambda: now)
+
+    def said(what: str, client: str) -> logging.LogRecord | None:
+        record = logging.LogRecord("librdkafka", logging.ERROR, "", 0, "%s [%s] %s", (what, client, "details"), None)
+        return record if throttle.filter(record) else None
+
+    assert said("FAIL", "consumer-1")
+    assert not any(said("FAIL", "consumer-1") for _ in range(5))
+    assert said("FAIL", "producer-1"), "another client"
+    assert said("SESSTMOUT", "consumer-1"), "another event"
+    now = 10.0
+    again = said("FAIL", "consumer-1")
+    assert again is not None
+    assert vars(again)["withheld"] == 5
+
+
 words = st.text(st.characters(categories=["L", "N"]), min_size=8, max_size=30)
 
 
