@@ -21,7 +21,7 @@ from deploy.local.logs import LogReader
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import ProcessId, exit_code, find, launch, stop, wait_until
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 _STOP = ((signal.SIGTERM, 20.0),)
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 _NATIVE_ACCESS = "--enable-native-access=ALL-UNNAMED"  # zstd and snappy load native code
@@ -110,8 +110,8 @@ class Kafka:
 
     def await_ready(self, process: ProcessId, port: int) -> bool:
         """True once the broker answers, False when it has died. Raises StackError when it does neither."""
-        # librdkafka's own complaints about a broker that is not up yet are expected: say nothing
         ours = _cluster_of(self.home / "data")
+        # librdkafka's own complaints about a broker that is not up yet are expected: say nothing
         admin = AdminClient({"bootstrap.servers": bootstrap(port), "log_level": 0, "reconnect.backoff.max.ms": 200})
 
         def answers() -> bool:

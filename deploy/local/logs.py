@@ -51,7 +51,12 @@ class LogReader:
             return StackError(
                 f"{name} stopped: the disk that holds {named.parent} is full", "free some space, then run up again"
             )
-        if _NO_MEMORY.search(text) or exit_code == -signal.SIGKILL:
+        if exit_code == -signal.SIGKILL:
+            return StackError(
+                f"{name} was killed while starting; most often it is the kernel that does so, for want of memory",
+                "free about 1 GB of memory, then run up again",
+            )
+        if _NO_MEMORY.search(text):
             return StackError(
                 f"{name} stopped while starting: there was not enough memory for it",
                 "free about 1 GB of memory, then run up again",

@@ -29,7 +29,7 @@ from deploy.local.ports import LOOPBACK
 from deploy.local.processes import ProcessId, RunAs, exit_code, find, launch, stop, wait_until
 from deploy.local.state import DATABASE, USER
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 # fast shutdown, then immediate: Postgres recovers from the second like from a crash
 _STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
 _FATAL = re.compile(r"(FATAL|PANIC):")

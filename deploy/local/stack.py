@@ -51,7 +51,7 @@ __all__ = ["SERVERS", "ServerInfo", "ServerName", "StackError", "StackInfo", "do
 
 NEEDED_DISK = 500 * 1024**2
 NEEDED_MEMORY = 600 * 1024**2
-_LOCK_TIMEOUT_S = 120.0
+_LOCK_TIMEOUT_S = 300.0
 _START_TRIES = 4
 
 
@@ -79,11 +79,14 @@ def down(folder: Path, *, servers: Iterable[ServerName] = SERVERS, delete: bool 
     folder = folder.expanduser().resolve()
     if not _Stack(folder).is_here:
         return ()
-    with explained(folder), _Stack.locked(folder) as stack:
-        stopped = stack.stop(tuple(servers))
-        if delete:
-            stack.delete()
-        return stopped
+    try:
+        with explained(folder), _Stack.locked(folder) as stack:
+            stopped = stack.stop(tuple(servers))
+            if delete:
+                stack.delete()
+            return stopped
+    except FileNotFoundError:  # another down has deleted the folder meanwhile
+        return ()
 
 
 def status(folder: Path) -> StackInfo | None:

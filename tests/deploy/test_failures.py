@@ -52,7 +52,7 @@ def test_a_file_in_the_folders_place(folder: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written() -> None:
-    refused(Path("/proc/self/fdinfo/stack") if os.geteuid() else Path("/sys/reelsort"), "cannot be written", "--folder")
+    refused(Path("/sys/reelsort"), "cannot be written", "--folder")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_ports_taken_in_between_are_given_up_and_a_server_that_dies_says_why(fol
         ("java.io.IOException: No space left on device", 1, StackError, "the disk that holds .* is full"),
         ("Could not reserve enough space for 524288KB object heap", 1, StackError, "not enough memory"),
         ("java.lang.OutOfMemoryError: Java heap space", 3, StackError, "not enough memory"),
-        ("", -9, StackError, "not enough memory"),
+        ("", -9, StackError, "was killed while starting; .*memory"),
         ("a\n2026-01-01 ERROR the cause\nlast", 1, StackError, "stopped while starting: .*the cause"),
         (
             "2026 ERROR Exiting\njava.lang.RuntimeException: a\nCaused by: x.FooException: why",

@@ -53,5 +53,5 @@ def _remove_orphans() -> None:
 
 def _is_running(pid: int, started: int) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return int(psutil.Process(pid).create_time()) == started
+        return abs(psutil.Process(pid).create_time() - started) < 3  # the clock may have been set since
     return False
