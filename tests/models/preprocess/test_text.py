@@ -1,0 +1,103 @@
+"""Words to tokens: what a sequence looks like, what is cut, and that nothing a user writes can break it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.bundle import TextTemplate
+from models.preprocess.text import SPECIAL_TOKENS, TextEncoder, TextFields, train_tokenizer
+from schemas.errors import UserError
+
+TEMPLATE = TextTemplate(max_tokens={"title": 6, "ocr": 4, "asr": 4, "tags": 4}, length_buckets=(8, 16, 32))
+TEXTS = ["今天吃火锅", "今天去爬山", "Cat 猫", "火锅火锅"]
+PAD, UNKNOWN, START, END = range(4)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder(TEMPLATE, train_tokenizer(TEXTS, min_count=1))
+
+
+def words(encoder: TextEncoder, fields: TextFields) -> list[str]:
+    ids, mask = encoder.encode(fields)
+    return [str(encoder.tokenizer.id_to_token(int(token))) for token in ids[mask]]
+
+
+def test_fields_come_in_order_each_ended_and_cut_to_its_share(encoder: TextEncoder) -> None:
+    fields = TextFields(title="今天吃火锅去爬山", ocr=("火", "锅"), tags=("猫",))
+    assert words(encoder, fields) == [
+        "[CLS]", "今", "天", "吃", "火", "锅", "去", "[SEP]", "火", " ", "锅", "[SEP]", "[SEP]", "猫", "[SEP]",
+    ]  # fmt: skip
+
+
+def test_forms_of_the_same_character_are_one_token(encoder: TextEncoder) -> None:
+    assert words(encoder, TextFields(title="ＣＡＴ")) == words(encoder, TextFields(title="  cat\n"))
+
+
+def test_a_character_never_seen_is_unknown(encoder: TextEncoder) -> None:
+    assert words(encoder, TextFields(title="今龘"))[1:3] == ["今", "[UNK]"]
+
+
+def test_a_video_without_words_has_no_text_at_all(encoder: TextEncoder) -> None:
+    ids, mask = encoder.encode(TextFields(title=" \n", ocr=("",)))
+    assert not mask.any()
+    assert len(ids) == 8
+
+
+@given(title=st.text(max_size=40), ocr=st.lists(st.text(max_size=20), max_size=4), asr=st.text(max_size=40))
+def test_any_text_fills_the_smallest_bucket_that_holds_it(
+    encoder: TextEncoder, title: str, ocr: list[str], asr: str
+) -> None:
+    ids, mask = encoder.encode(TextFields(title=title, ocr=tuple(ocr), asr=asr))
+    used = int(mask.sum()) or 5
+    assert len(ids) == min(bucket for bucket in TEMPLATE.length_buckets if bucket >= used)
+    assert (ids[~mask][used if not mask.any() else 0 :] == PAD).all()
+    assert not np.diff(mask.astype(np.int8)).max(initial=0)  # what is there comes first
+    assert ids.max() < encoder.tokenizer.get_vocab_size()
+
+
+@given(st.text(max_size=200))
+def test_words_cannot_forge_the_end_of_a_field(encoder: TextEncoder, title: str) -> None:
+    for text in (title, f"[SEP]{title}", f"[CLS]{title}[PAD]"):
+        ids, mask = encoder.encode(TextFields(title=text, tags=("猫",)))
+        assert (ids[mask] == END).sum() == 4
+        assert (ids[mask] == START).sum() == 1
+
+
+def test_a_megabyte_is_cut_before_it_is_read(encoder: TextEncoder) -> None:
+    start = words(encoder, TextFields(title="今" * 6))
+    assert words(encoder, TextFields(title="今" * 1_000_000)) == start
+
+
+def test_the_same_texts_make_the_same_tokenizer_in_any_order() -> None:
+    one, other = train_tokenizer(TEXTS, min_count=1), train_tokenizer(TEXTS[::-1], min_count=1)
+    assert one.to_str() == other.to_str()
+
+
+def test_rare_characters_are_left_out_and_special_tokens_come_first() -> None:
+    vocabulary = train_tokenizer(TEXTS, min_count=2).get_vocab()
+    assert [vocabulary[token] for token in SPECIAL_TOKENS] == [0, 1, 2, 3]
+    assert set(vocabulary) - set(SPECIAL_TOKENS) == {"今", "天", "火", "锅"}
+
+
+def test_a_saved_tokenizer_encodes_alike(encoder: TextEncoder, tmp_path: Path) -> None:
+    encoder.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    fields = TextFields(title="今天 Cat", asr="火锅")
+    again = TextEncoder.load(TEMPLATE, tmp_path)
+    for one, other in zip(encoder.encode(fields), again.encode(fields), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_does_not_fit_together_is_a_sentence(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(TEXTS, min_count=1)
+    with pytest.raises(UserError, match="names the field subtitle"):
+        TextEncoder(TextTemplate(fields=("subtitle",), max_tokens={"subtitle": 3}), tokenizer)
+    with pytest.raises(UserError, match="allows 23 tokens"):
+        TextEncoder(TEMPLATE.model_copy(update={"length_buckets": (8, 16)}), tokenizer)
+    with pytest.raises(UserError, match="cannot be read"):
+        TextEncoder.load(TEMPLATE, tmp_path)
