@@ -28,7 +28,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bad_pool() -> Iterator[DecodePool]:
     """Two children that misbehave on demand, of little memory and patience."""
-    settings = MediaSettings(decode_timeout_s=3, decode_memory_bytes=400 * 2**20)
+    settings = MediaSettings(decode_timeout_s=2, decode_memory_bytes=400 * 2**20)
     pool = DecodePool(settings, PLAN, SOUND, processes=2, command=BAD_CHILD)
     yield pool
     pool.close()
