@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -79,8 +83,32 @@ def topics(settings: Settings, topic_names: dict[str, str]) -> Iterator[dict[str
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained bundle, exported once a session; to be copied before it is changed."""
-    from tests.support.bundles import tiny_bundle  # torch: not for sessions that need no bundle
+def tiny(pytestconfig: pytest.Config) -> Path:
+    """An untrained bundle, to be copied before it is changed. Exporting takes long, so it is kept until what makes it
+    changes."""
+    root = Path(__file__).parent.parent
+    sources = sorted(path for pattern in _MAKES_BUNDLES for path in root.glob(pattern))
+    versions = ",".join(version(name) for name in ("torch", "onnx", "onnxscript"))
+    key = hashlib.sha256(b"".join([versions.encode(), *(source.read_bytes() for source in sources)])).hexdigest()[:16]
+    kept = pytestconfig.cache.mkdir("bundles") / f"tiny-{key}"
+    if not kept.is_dir():
+        from tests.support.bundles import tiny_bundle  # torch: not for sessions that find what they need
 
-    return tiny_bundle(tmp_path_factory.mktemp("tiny"))
+        made = tiny_bundle(kept.with_name(f"{kept.name}.{os.getpid()}"))
+        with suppress(OSError):  # another worker was faster
+            made.rename(kept)
+    return kept
+
+
+_MAKES_BUNDLES = (
+    "models/architectures/*.py",
+    "models/bundle.py",
+    "models/graphs.py",
+    "models/decision/policy.py",
+    "models/media/types.py",
+    "models/preprocess/text.py",
+    "models/training/export.py",
+    "schemas/taxonomy.py",
+    "schemas/taxonomies/*.json",
+    "tests/support/bundles.py",
+)

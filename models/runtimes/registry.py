@@ -20,9 +20,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class RuntimeSpec:
     """One way to run a bundle.
 
-    precisions(): what it offers on this machine, none where its library is missing. load(bundle, precision, threads)
-    raises UserError. versions(): what a remembered timing depends on. serves: False for the oracle, which is only
-    compared with.
+    precisions(): what it offers on this machine. load(bundle, precision, threads) raises UserError. version(): what a
+    remembered timing depends on. serves: False for the oracle, which is only compared with.
     """
 
     name: str
@@ -34,10 +33,15 @@ class RuntimeSpec:
 
 @cache
 def runtimes() -> dict[str, RuntimeSpec]:
-    """Name -> runtime, in order of name."""
+    """Name -> runtime, in order of name. One whose library is not installed is left out."""
     specs = []
     for module in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
-        spec = getattr(import_module(module.name), "SPEC", None)
+        try:
+            spec = getattr(import_module(module.name), "SPEC", None)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in ("models", "schemas"):
+                raise
+            continue
         if isinstance(spec, RuntimeSpec):
             specs.append(spec)
     return {spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)}
