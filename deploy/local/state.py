@@ -43,10 +43,6 @@ class StackInfo:
     opened: tuple[Path, ...] = ()  # folders that other users may now pass through, so that Postgres can
 
     @property
-    def running(self) -> bool:
-        return self.kafka.running and self.postgres.running
-
-    @property
     def bootstrap(self) -> str:
         return f"{LOOPBACK}:{self.kafka.port}"
 
