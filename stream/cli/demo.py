@@ -29,6 +29,9 @@ def demo(
     ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where the stack lives (default: a temporary folder).")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the generated videos.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Also draw the newest labels and the summary into this file.")
+    ] = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Kafka and Postgres up, videos published, every job run, a live table, and a summary that is checked.
@@ -36,6 +39,7 @@ def demo(
     Exits 5 if a video was lost or doubled or any other promise was broken.
     """
     from stream.demo.display import Display, LiveDisplay, PlainDisplay, show_summary
+    from stream.demo.picture import picture
     from stream.demo.run import DEMO_SEED, DemoOptions, run_demo
 
     as_json = output is Format.JSON
@@ -50,6 +54,8 @@ def demo(
         typer.echo(orjson.dumps(result.report.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
         show_summary(console, result.report, result.dead)
+    if svg is not None:
+        svg.write_text(picture(list(display.rows), result.report), encoding="utf-8")
     if result.kept:
         _say_how_to_look_around(Console(stderr=as_json, highlight=False, soft_wrap=True), result.folder, result.stack)
     return ExitCode.OK if result.report.holds else ExitCode.CHECK_FAILED

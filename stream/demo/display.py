@@ -42,6 +42,8 @@ class Row:
 
 
 class Display(Protocol):
+    rows: deque[Row]  # the newest, oldest first
+
     def stage(self, what: str, total: int | None = None) -> None: ...
     def advance(self, count: int = 1) -> None: ...
     def label(self, row: Row) -> None: ...
@@ -56,7 +58,7 @@ class LiveDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rows: deque[Row] = deque(maxlen=max(5, min(20, console.height - 10)))
+        self.rows: deque[Row] = deque(maxlen=max(5, min(20, console.height - 10)))
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -75,11 +77,11 @@ class LiveDisplay:
         self._progress.advance(self._task, count)
 
     def label(self, row: Row) -> None:
-        self._rows.append(row)
+        self.rows.append(row)
         self.advance()
 
     def _render(self) -> Group:
-        return Group(label_table(list(self._rows)), self._progress) if self._rows else Group(self._progress)
+        return Group(label_table(list(self.rows)), self._progress) if self.rows else Group(self._progress)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -95,6 +97,7 @@ class PlainDisplay:
     """For pipes and logs: a line per stage and, where wanted, a line per label."""
 
     def __init__(self, console: Console, labels: bool) -> None:
+        self.rows: deque[Row] = deque(maxlen=20)
         self._console = console
         self._labels = labels
 
@@ -105,6 +108,7 @@ class PlainDisplay:
         pass
 
     def label(self, row: Row) -> None:
+        self.rows.append(row)
         if self._labels:
             confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
             self._console.print(
