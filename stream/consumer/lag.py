@@ -24,7 +24,7 @@ class Lag:
                 gauge.remove(partition.topic, str(partition.partition))
 
     def report(self, partition: TopicPartition, end: int, oldest: Record | None, committable: int | None) -> None:
-        """end: the high watermark, negative while the client has not heard of it."""
+        """end: the high watermark of the last fetch (a paused partition's may be old); negative: none so far."""
         if end < 0:
             return
         durable = committable if committable is not None else self._starts[partition]

@@ -39,7 +39,8 @@ STANDBY_S = 1.0  # how often a relay asks for shards that another one owns
 FIRST_BACK_OFF_S = 0.2
 LONGEST_BACK_OFF_S = 10.0
 IDLE_GROWTH = 1.5  # an outbox that stays empty is asked less and less often,
-IDLE_MOST = 4.0  # down to this many times relay.poll_ms
+IDLE_MOST = 2.0  # down to this many times relay.poll_ms
+IDLE_TRANSACTIONS = 3  # an owner is silent towards Postgres for one transaction, with its abort, at most
 DOUBTFUL_PATIENCE_S = 5.0  # how long a refused topic may take when it is tried again: healthy ones wait meanwhile
 
 
@@ -80,7 +81,7 @@ class ShardGroup:
 
     def _session(self, stop: threading.Event) -> None:
         with Outbox.connect(self._settings, self._name) as outbox:
-            while not outbox.own(self._shards):
+            while not outbox.own(self._shards, IDLE_TRANSACTIONS * self._settings.relay.transaction_timeout_s):
                 self._condition.met()  # standing by is all that is asked of us
                 self._loop.beat()
                 if stop.wait(STANDBY_S * random.uniform(0.75, 1.25)):  # noqa: S311 - two relays must not move in step

@@ -72,11 +72,15 @@ class Outbox:
     def close(self) -> None:
         self._connection.close()
 
-    def own(self, shards: Collection[int]) -> bool:
-        """Take all of these shards, or none. Relays that cut the shards into other groups are kept out as well."""
+    def own(self, shards: Collection[int], idle_s: float) -> bool:
+        """Take all of these shards, or none. Relays that cut the shards into other groups are kept out as well.
+
+        idle_s: an owner that does nothing for so long has stopped; the server ends its session, and another can go on.
+        """
         locks = "SELECT bool_and(pg_try_advisory_lock(%s, shard)) FROM unnest(%s::int[]) AS wanted(shard)"
         answer = self._connection.execute(locks, (LOCK_CLASS, list(shards))).fetchone()
         if answer is not None and answer[0]:
+            self._connection.execute("SELECT set_config('idle_session_timeout', %s, false)", (f"{idle_s * 1000:.0f}",))
             return True
         self._connection.execute("SELECT pg_advisory_unlock_all()")
         return False
