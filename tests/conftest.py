@@ -10,6 +10,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.local.state import StackInfo
@@ -18,6 +19,9 @@ from stream.kafka import create_topics
 from stream.settings import DatabaseSettings, KafkaSettings, Settings
 from tests.support import databases, session_stack
 from tests.support.kafka import await_leaders, delete
+
+hypothesis.settings.register_profile("reelsort", deadline=None)  # how busy a machine is fails no test
+hypothesis.settings.load_profile("reelsort")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -100,7 +100,7 @@ def answer(future: Future[Fused]) -> list[float]:
     st.integers(1, 9),
     st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_each_video_gets_its_own_answer_whatever_shares_its_batches(
     videos: list[tuple[int, int, int, int]], vision_batch: int, fusion_batch: int
 ) -> None:
