@@ -35,7 +35,7 @@ JOBS: Mapping[str, str] = {
 """Every job and its module. A new job is a module with `run`, and a line here."""
 
 ALL = "all"
-STOP_WITHIN_S = 30.0  # a job drains within 25 s; what has not ended by now is killed
+STOP_WITHIN_S = 35.0  # a job drains within 25 s, its watchdogs end it by then; what has not ended by now is killed
 LOOK_EVERY_S = 0.1
 PROBE_TIMEOUT_S = 2
 _PR_SET_PDEATHSIG = 1

@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import orjson
@@ -47,7 +48,7 @@ PAUSE_GRACE_S = 0.05
 LOW_WATER = 0.5  # of max_in_flight: reading resumes below it
 REVOKE_SHARE = 0.2  # of max.poll.interval: the time given to finish work at a revocation
 DRAIN_SHARE = 0.8  # of max.poll.interval: a longer drain at the end would cost the membership, and so the commit
-CLOSE_S = 4.0  # the last commit and leaving the group
+CLOSE_S = 10.0  # neither the last commit nor leaving the group, milliseconds as a rule, may hang for longer
 COMMIT_GUARD_S = 30.0
 COMMIT_ANSWER_S = 10.0  # a commit in flight when its coordinator dies may never be answered
 REPORT_S = 1.0
@@ -91,7 +92,8 @@ class ConsumerRuntime:
         self._paused: str | None = None  # why
         self._closing = False
         self._commit_outstanding = False
-        self._committed: dict[TopicPartition, int] = {}  # sent and not refused
+        self._sent: dict[TopicPartition, int] = {}  # offsets in commits that were not refused
+        self._acknowledged: dict[TopicPartition, int] = {}
         self._settled_since_commit = 0
         self._last_commit = time.monotonic()
         self._last_report = 0.0
@@ -182,7 +184,10 @@ class ConsumerRuntime:
             # consume() would wait for a full batch: wait for one record, the next turn takes those behind it
             first = self._consumer.poll(IDLE_POLL_S)
             messages = [first] if first is not None else []
-        return [record for message in messages if (record := self._take(message)) is not None]
+        records = [record for message in messages if (record := self._take(message)) is not None]
+        for topic, count in Counter(record.topic for record in records).items():
+            metrics.RECORDS.labels(topic).inc(count)
+        return records
 
     def _take(self, message: Message) -> Record | None:
         if (error := message.error()) is not None:
@@ -208,20 +213,23 @@ class ConsumerRuntime:
             _log.warning("an offset commit got no answer within %.0f s: committing again", COMMIT_ANSWER_S)
             self._commit_outstanding = False
             self._settled_since_commit += 1
-            self._committed.clear()
+            self._sent.clear()
         if self._commit_outstanding or not self._commit_policy.due(elapsed, self._settled_since_commit):
             return
         self._last_commit = time.monotonic()
         self._settled_since_commit = 0
-        if offsets := self._uncommitted(self._tracker.partitions):
+        if offsets := self._beyond(self._sent, self._tracker.partitions):
             boundaries.reached("offset_commit")
             self._commit_outstanding = True
             self._consumer.commit(offsets=offsets, asynchronous=True)
-            self._remember(offsets)
+            self._sent.update({TopicPartition(p.topic, p.partition): p.offset for p in offsets})
 
     def _commit_now(self, partitions: Iterable[TopicPartition], within_s: float) -> None:
-        """Synchronously, at a revocation and at the end. A refusal loses nothing: the records come again."""
-        offsets = self._uncommitted(partitions)
+        """Synchronously, at a revocation and at the end. A refusal loses nothing: the records come again.
+
+        What was sent and is not acknowledged is sent again: it may be lost, and there is no later commit to mend it.
+        """
+        offsets = self._beyond(self._acknowledged, partitions)
         if not offsets:
             return
         boundaries.reached("offset_commit")
@@ -231,26 +239,29 @@ class ConsumerRuntime:
         except KafkaException as error:
             self._on_commit(error.args[0], offsets)
         else:
-            self._remember(offsets)
             self._on_commit(None, answered)
 
-    def _uncommitted(self, partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:
+    def _beyond(
+        self, known: Mapping[TopicPartition, int], partitions: Iterable[TopicPartition]
+    ) -> list[KafkaPartition]:
+        """The durable prefixes that reach beyond what is known."""
         found = []
         for held in partitions:
             offset = self._tracker.committable(held)
-            if offset is not None and offset > self._committed.get(held, -1):
+            if offset is not None and offset > known.get(held, -1):
                 found.append(KafkaPartition(held.topic, held.partition, offset))
         return found
-
-    def _remember(self, offsets: Iterable[KafkaPartition]) -> None:
-        self._committed.update({TopicPartition(p.topic, p.partition): p.offset for p in offsets})
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[KafkaPartition]) -> None:
         self._commit_outstanding = False
         refused = [p for p in partitions if error is not None or p.error is not None]
-        for partition in refused:  # sent again with the next commit
-            self._committed.pop(TopicPartition(partition.topic, partition.partition), None)
-            self._settled_since_commit += 1
+        for partition in partitions:
+            held = TopicPartition(partition.topic, partition.partition)
+            if partition in refused:  # sent again with the next commit
+                self._sent.pop(held, None)
+                self._settled_since_commit += 1
+            else:
+                self._acknowledged[held] = partition.offset
         if refused:
             _log.warning("offsets were not committed, and will be again: %s", error or refused[0].error)
         metrics.COMMITS.labels("refused" if refused else "ok").inc()
@@ -265,7 +276,8 @@ class ConsumerRuntime:
             held = TopicPartition(p.topic, p.partition)
             self._tracker.assign(held)
             self._lag.start(held, p.offset)
-            self._committed.pop(held, None)
+            self._sent.pop(held, None)
+            self._acknowledged.pop(held, None)
         if self._incremental:
             consumer.incremental_assign(placed)
         else:
@@ -310,7 +322,6 @@ class ConsumerRuntime:
         for held in partitions:
             unfinished += self._tracker.forget(held)
             self._lag.end(held)
-            self._committed.pop(held, None)
         if not self._closing:
             self._job.abandon(partitions)
         metrics.ABANDONED.labels(why).inc(unfinished)
@@ -344,10 +355,10 @@ class ConsumerRuntime:
             self._lag.report(held, end, self._tracker.oldest(held), self._tracker.committable(held))
 
     def _close(self, drain_s: float) -> None:
-        """The job drains, the durable prefix is committed, the group is told. Within drain_s + CLOSE_S seconds."""
+        """The job drains, the durable prefix is committed, the group is told. Within drain_s as a rule."""
         self._closing = True
         deadline = time.monotonic() + drain_s
-        self._loop.allow(drain_s + CLOSE_S)
+        self._loop.allow(drain_s + 2 * CLOSE_S)
         try:
             self._job.stop(deadline)
         finally:
