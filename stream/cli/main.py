@@ -11,7 +11,6 @@ import traceback
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
-import click
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -67,16 +66,21 @@ def run(arguments: list[str]) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         returned = build_app()(arguments, prog_name="reelsort", standalone_mode=False)
-        return returned if isinstance(returned, int) else ExitCode.OK
+        code = returned if isinstance(returned, int) else ExitCode.OK
+        if code == ExitCode.INTERRUPTED:
+            console.print("interrupted")
+        return code
     except (UserError, StackError) as error:
         return _explain(console, error)
-    except click.exceptions.Exit as leave:
+    except typer.Exit as leave:
         return leave.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted")
         return ExitCode.INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        if message := error.format_message():  # empty where the help was asked for by giving nothing
+            console.print(f"[red]error:[/red] {escape(message)}")
+            console.print("[dim]  fix:[/dim] see the command's --help")
         return ExitCode.USAGE
     except BrokenPipeError:
         # the reader of our output (head, less) has gone: nothing is wrong, and nothing can be said
