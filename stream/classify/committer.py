@@ -50,7 +50,7 @@ class Committer:
         self._stopping = stopping
         self._outage = Outage(progress, stopping)
         self._breaker = Breaker(settings.breaker_window, settings.breaker_share)
-        self._held: list[Flight] = []
+        self._held: list[tuple[Flight, Outcome | Verdict]] = []
         self._next_probe = 0.0
         self._hosts = HostBreakers(settings.breaker_pause_s)
         self._starved = Breaker(settings.breaker_window, settings.breaker_share)
@@ -115,10 +115,10 @@ class Committer:
         for flight, verdict in gathered:
             if not self._hand.keep(flight):
                 continue
+            self._starved.observe(isinstance(verdict, TransientError))
             outcome = self._outcome(flight, verdict)
-            self._starved.observe(isinstance(outcome, Later) and not outcome.counts)
             if self._breaks(outcome):
-                self._hold(flight)
+                self._hold(flight, verdict)
             else:
                 flights.append(flight)
                 outcomes.append(outcome)
@@ -131,7 +131,7 @@ class Committer:
         self._progress.done(records)
         self._report(written, outcomes, time.perf_counter() - begun)
         if self._starved.is_open:
-            self._progress.back_off(self._settings.breaker_pause_s, "the hosts that media come from fail for most")
+            self._progress.back_off(self._settings.breaker_pause_s, "nearly all inputs fail for reasons that pass")
 
     def _outcome(self, flight: Flight, verdict: Outcome | Verdict) -> Outcome:
         lead = flight.lead
@@ -148,15 +148,16 @@ class Committer:
                 return verdict
 
     def _later(self, flight: Flight, error: TransientError) -> Outcome:
-        """Another try, unless its tries are used up. A try that failed because its whole host does is not counted."""
+        """Another try, unless its tries are used up. What fails because its host or all else does, uses up none."""
         lead, settings = flight.lead, self._settings
         host_is_out = error.host is not None and self._observe_host(error.host, failed=True)
-        if not host_is_out and lead.tries > settings.max_retries:
+        excused = host_is_out or self._starved.is_open
+        if not excused and lead.tries > settings.max_retries:
             return Dead(lead, error.code, error.detail, attempts=lead.tries)
-        base = settings.breaker_pause_s if host_is_out else settings.retry_base_s
-        delay = back_off_s(flight.video.video_id, 1 if host_is_out else lead.tries, base, settings.retry_cap_s)
+        base = settings.breaker_pause_s if excused else settings.retry_base_s
+        delay = back_off_s(flight.video.video_id, 1 if excused else lead.tries, base, settings.retry_cap_s)
         available_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Later(lead, error.code, error.detail, available_at, counts=not host_is_out)
+        return Later(lead, error.code, error.detail, available_at, counts=not excused)
 
     def _observe_host(self, host: str, *, failed: bool) -> bool:
         """Whether the host's breaker is open now."""
@@ -189,23 +190,29 @@ class Committer:
             return
         _log.warning("inputs can be analysed again: going on, %d held ones first", len(self._held))
         held, self._held = self._held, []
-        for flight in held:
-            self._again(flight)
+        for flight, verdict in held:
+            if isinstance(verdict, _MAY_CHANGE):
+                self._again(flight)
+            else:
+                self.deliver(flight, verdict)
 
-    def _hold(self, flight: Flight) -> None:
+    def _hold(self, flight: Flight, verdict: Outcome | Verdict) -> None:
         self._hand.hold(flight)
-        self._held.append(flight)
+        self._held.append((flight, verdict))
         self._progress.back_off(self._settings.breaker_pause_s, "nearly all inputs are poison")
 
     def _probe(self) -> None:
-        """Try one held input again; with every pause another one."""
+        """Try one held input again; with every pause another one. What is no event can be read no better now."""
         if not self._breaker.is_open or time.monotonic() < self._next_probe:
             return
         self._next_probe = time.monotonic() + self._settings.breaker_pause_s
-        self._held = [flight for flight in self._held if self._hand.keep(flight)]
+        self._held = [(flight, verdict) for flight, verdict in self._held if self._hand.keep(flight)]
         self._progress.back_off(self._settings.breaker_pause_s * 1.5, "nearly all inputs are poison")
-        if self._held:
-            self._again(self._held.pop(0))
+        for place, (flight, verdict) in enumerate(self._held):
+            if isinstance(verdict, _MAY_CHANGE):
+                del self._held[place]
+                self._again(flight)
+                return
 
     def _report(self, written: Sequence[Written], outcomes: Sequence[Outcome], seconds: float) -> None:
         metrics.STAGE_SECONDS.labels("store").observe(seconds)
@@ -223,6 +230,7 @@ class Committer:
                 metrics.LABEL_SECONDS.observe((now_ms - each.input.record.timestamp_ms) / 1000)
 
 
+_MAY_CHANGE = PoisonError | TransientError  # what another analysis may see otherwise
 _LEVEL = {Route.ACCEPT: "2", Route.ACCEPT_LEVEL1: "1", Route.REVIEW: "none"}
 
 

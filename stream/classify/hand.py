@@ -174,8 +174,9 @@ class Hand:
             return not self._running
 
     def wait_until_landed(self, flight: Flight, give_up: Callable[[], bool]) -> None:
+        """Until it is durable, dropped or held."""
         with self._changed:
-            while flight.key in self._flights and not give_up():
+            while flight.started and flight.key in self._flights and not give_up():
                 self._changed.wait(0.1)
 
     def _drop(self, flight: Flight) -> None:

@@ -176,7 +176,7 @@ class Intake:
             self._deliver(flight, TransientError("host_breaker_open", "its host fails for most", host))
             return
         self._hand.analysing()
-        self._analyzer.submit(video, partial(self._analysed, flight))
+        self._analyzer.submit(video, partial(self._analysed, flight), alone=flight.alone)
 
     def _analyse_alone(self, flight: Flight, suspect: attempts.Suspect) -> None:
         """With nothing else in hand that runs, and durable before the next one starts."""

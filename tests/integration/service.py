@@ -18,9 +18,10 @@ from stream.classify import job
 from stream.classify.analyse import Analyzer
 from stream.classify.job import Parts
 from stream.classify.stub import StubAnalyzer, stub_model
+from stream.kafka import group_id
 from stream.settings import Settings
 from stream.telemetry.health import Health
-from tests.support.kafka import produce
+from tests.support.kafka import committed, end_offsets, produce
 from tests.support.waiting import wait_until
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -104,6 +105,12 @@ class Service:
             topic,
         )
         return len(sent)
+
+    def held_back(self) -> int:
+        """Records of video.published.v1 whose offsets are not committed."""
+        topic, bootstrap = self.settings.kafka.topics[VIDEO_PUBLISHED], self.settings.kafka.bootstrap
+        done = committed(bootstrap, group_id(self.settings, job.NAME), topic)
+        return sum(end - max(0, done.get(place, 0)) for place, end in end_offsets(bootstrap, topic).items())
 
     def outbox(self, topic: str) -> list[tuple[str, bytes | None, dict[str, Any]]]:
         return [

@@ -341,13 +341,32 @@ def test_when_all_is_poison_the_breaker_holds_and_nothing_more_is_given_up(servi
     analyzer = Broken()
     service.send(*[video(number) for number in range(200)])
     with service.running(analyzer, breaker_window=20, breaker_pause_s=0.5, commit_batch=10):
-        service.wait_for(10, "dead_letters")
-        wait_until(lambda: service.count("attempts") >= 150, what="the rest in hand")
-        given_up = service.count("dead_letters")
-        assert given_up < 20
+        service.wait_for(19, "dead_letters")  # the window's twentieth is held
+        wait_until(lambda: service.count("attempts") == 181, what="the rest in hand")
         analyzer.mended = True
-        service.wait_for(200 - given_up, "decisions")
-    assert service.count("dead_letters") == given_up
+        service.wait_for(181, "decisions")
+    assert service.count("dead_letters") == 19
+    assert service.count("attempts") == 0
+
+
+def test_when_nothing_can_be_read_the_breaker_holds_the_offsets(service: Service) -> None:
+    service.send_raw([(b"k%d" % number, b"a new format", []) for number in range(200)])
+    with service.running(breaker_window=20, breaker_pause_s=0.3, commit_batch=10):
+        service.wait_for(19, "dead_letters")  # the window's twentieth is held
+        wait_until(lambda: service.held_back() == 181, what="the committed prefix")
+    assert service.count("dead_letters") == 19
+    assert service.held_back() == 181
+
+
+def test_when_everything_fails_for_a_while_nobody_loses_a_retry(service: Service) -> None:
+    analyzer = Faulty(TransientError("inference", "the device is gone"))
+    service.send(*[video(2 * number + 1) for number in range(60)])
+    with service.running(analyzer, breaker_window=20, breaker_pause_s=0.2, commit_batch=10, max_retries=0):
+        service.wait_for(40, "outbox", "topic = 'video.published.retry.v1'")
+    given_up = service.count("dead_letters")
+    assert given_up < 20
+    tries = service.rows("SELECT DISTINCT headers ->> 'reelsort_tries' FROM outbox WHERE topic LIKE '%%.retry.v1'")
+    assert tries == [("1",)]
 
 
 def removal(event: VideoPublished) -> VideoRemoved:
