@@ -37,6 +37,7 @@ from schemas.topics import EVENT_TYPES, TOPICS, TopicSpec
 MAX_EVENT_BYTES = 1024 * 1024  # Kafka's own default limit of a message
 MAX_DETAIL = 200
 JSON = "application/json"
+_JSON_BYTES = JSON.encode()
 DECODERS_GROUP = "reelsort.decoders"
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -79,9 +80,8 @@ def decode_event(topic: str, key: bytes | None, value: bytes | None, headers: He
         raise BadEvent("tombstone", "the record has no value")
     if len(value) > MAX_EVENT_BYTES:
         raise BadEvent("too_large", f"{len(value)} bytes, more than {MAX_EVENT_BYTES}")
-    named = {name: content for name, content in headers if content is not None} if headers else {}
-    event_class = _event_class(spec, named)
-    decoder = _decoder(named)
+    event_class = spec.events[0] if len(spec.events) == 1 else _event_class(spec, _header("ce_type", headers))
+    decoder = _decoder(_header("content-type", headers))
     try:
         event = decoder(value, event_class)
     except ValidationError as error:
@@ -155,22 +155,28 @@ KEY_FIELDS: Mapping[type[Event], str] = {
 """Which field of an event is its record's key."""
 
 
-def _event_class(spec: TopicSpec, headers: Mapping[str, bytes]) -> type[Event]:
+def _header(wanted: str, headers: Headers) -> bytes | None:
+    """The last one of that name that has a value."""
+    found = None
+    for name, content in headers:
+        if name == wanted and content is not None:
+            found = content
+    return found
+
+
+def _event_class(spec: TopicSpec, ce_type: bytes | None) -> type[Event]:
     """The topic says what its records are; ce_type is asked only where a topic carries several kinds."""
-    if len(spec.events) == 1:
-        return spec.events[0]
-    wanted = headers.get("ce_type", b"").decode("ascii", "replace")
+    wanted = (ce_type or b"").decode("ascii", "replace")
     for event_class in spec.events:
         if EVENT_TYPES[event_class] == wanted:
             return event_class
     raise BadEvent("unknown_type", f"ce_type is none of {', '.join(EVENT_TYPES[each] for each in spec.events)}")
 
 
-def _decoder(headers: Mapping[str, bytes]) -> Decoder:
-    stated = headers.get("content-type")
-    if stated is None:
+def _decoder(content_type: bytes | None) -> Decoder:
+    if content_type is None or content_type == _JSON_BYTES:
         return decode_json
-    media_type = stated.decode("ascii", "replace").partition(";")[0].strip().lower()
+    media_type = content_type.decode("ascii", "replace").partition(";")[0].strip().lower()
     if media_type == JSON:
         return decode_json
     if plugged := _plugged_decoders().get(media_type):
