@@ -7,6 +7,7 @@ runtime that was chosen by timing, behind the scheduler.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,13 @@ def _bench(
             f"{ratio['most']:.2f}",
             f"{entry['deviation']:.1e}",
         )
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if result["load_before"] > 0.5:
+        console.print(
+            f"[yellow]the machine was busy (load {result['load_before']:.1f} on {result['cores']} cores): threads that "
+            "wait for each other, torch's above all, lose most by it[/yellow]"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ def run(
     """All contenders in turns. Raises UserError where torch is not installed."""
     if not runtimes()["torch"].precisions():
         raise UserError("the baseline is torch, which is not installed", "pip install 'reelsort[train]'")
+    load = os.getloadavg()[0]
     seconds: dict[str, list[float]] = {}
     with ExitStack() as cleanup:
         contenders = list(_contenders(bundle, videos, batch, threads, cleanup))
@@ -122,7 +130,9 @@ def run(
         "processor": next((line for line in processor().splitlines() if line.startswith("model name")), "").split(": ")[
             -1
         ],
+        "cores": available_cores(),
         "threads": threads,
+        "load_before": load,
         "versions": {spec.name: spec.version() for spec in runtimes().values()},
         "videos_per_turn": videos,
         "turns": repeats,
