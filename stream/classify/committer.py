@@ -30,25 +30,27 @@ Verdict = Analysis | PoisonError | TransientError
 
 
 class Committer:
-    """Runs in a thread of its own, the only one that writes decisions."""
+    """One thread for each writer, the only ones that write decisions: while Postgres works for one, another gathers.
+
+    Transactions may overlap, for the row locks of the videos put what concerns one video in order.
+    """
 
     def __init__(
         self,
         *,
         hand: Hand,
-        writer: Writer,
+        writers: Sequence[Writer],
         settings: ClassifySettings,
         progress: Progress,
         again: Callable[[Flight], None],
         stopping: threading.Event,
     ) -> None:
         self._hand = hand
-        self._writer = writer
+        self._gathering = threading.Lock()  # held by the thread that gathers and judges; guards the breakers too
         self._settings = settings
         self._progress = progress
         self._again = again
         self._stopping = stopping
-        self._outage = Outage(progress, stopping)
         self._breaker = Breaker(settings.breaker_window, settings.breaker_share)
         self._held: list[tuple[Flight, Outcome | Verdict]] = []
         self._next_probe = 0.0
@@ -56,10 +58,14 @@ class Committer:
         self._starved = Breaker(settings.breaker_window, settings.breaker_share)
         self._hosts_lock = threading.Lock()
         self._verdicts: queue.SimpleQueue[tuple[Flight, Outcome | Verdict]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="classify-commit", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(writer,), name=f"classify-commit-{number}", daemon=True)
+            for number, writer in enumerate(writers)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def deliver(self, flight: Flight, verdict: Outcome | Verdict) -> None:
         """From any thread."""
@@ -73,20 +79,27 @@ class Committer:
             return self._hosts.admits(host_of(video), time.monotonic())
 
     def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _run(self) -> None:
+    def _run(self, writer: Writer) -> None:
+        outage = Outage(self._progress, self._stopping)
         try:
             while not self._stopping.is_set():
-                gathered = self._gather()
-                if gathered and not self._stopping.is_set():  # an analyzer that closes fails what it still has
-                    self._settle(gathered)
-                self._probe()
+                with self._gathering:
+                    gathered = self._gather()
+                    if self._stopping.is_set():
+                        break  # an analyzer that closes fails what it still has: that is not to be written
+                    judged = self._judge(gathered)
+                    self._probe()
+                if judged:
+                    self._write(writer, outage, judged)
         except Exception as error:
             if not self._stopping.is_set():
                 self._progress.fail(error)
         finally:
-            self._writer.close()
+            writer.close()
 
     def _gather(self) -> list[tuple[Flight, Outcome | Verdict]]:
         """What is there, up to a batch; a half-full one waits a moment for more unless somebody waits for it."""
@@ -110,8 +123,9 @@ class Committer:
                 continue
         return gathered
 
-    def _settle(self, gathered: Sequence[tuple[Flight, Outcome | Verdict]]) -> None:
-        flights, outcomes = [], []
+    def _judge(self, gathered: Sequence[tuple[Flight, Outcome | Verdict]]) -> list[tuple[Flight, Outcome]]:
+        """What is to be written; what the breaker holds back is put aside."""
+        judged = []
         for flight, verdict in gathered:
             if not self._hand.keep(flight):
                 continue
@@ -120,18 +134,18 @@ class Committer:
             if self._breaks(outcome):
                 self._hold(flight, verdict)
             else:
-                flights.append(flight)
-                outcomes.append(outcome)
-        if not flights:
-            return
-        begun = time.perf_counter()
-        written = self._writer.write(outcomes, self._outage.wait)
-        self._outage.over()
-        records = self._hand.land(flights)
-        self._progress.done(records)
-        self._report(written, outcomes, time.perf_counter() - begun)
+                judged.append((flight, outcome))
         if self._starved.is_open:
             self._progress.back_off(self._settings.breaker_pause_s, "nearly all inputs fail for reasons that pass")
+        return judged
+
+    def _write(self, writer: Writer, outage: Outage, judged: Sequence[tuple[Flight, Outcome]]) -> None:
+        begun = time.perf_counter()
+        outcomes = [outcome for _, outcome in judged]
+        written = writer.write(outcomes, outage.wait)
+        outage.over()
+        self._progress.done(self._hand.land(flight for flight, _ in judged))
+        _report(written, outcomes, time.perf_counter() - begun)
 
     def _outcome(self, flight: Flight, verdict: Outcome | Verdict) -> Outcome:
         lead = flight.lead
@@ -214,24 +228,25 @@ class Committer:
                 self._again(flight)
                 return
 
-    def _report(self, written: Sequence[Written], outcomes: Sequence[Outcome], seconds: float) -> None:
-        metrics.STAGE_SECONDS.labels("store").observe(seconds)
-        metrics.STORE_BATCH.observe(len(outcomes))
-        for transaction in written:
-            for (route, reason), count in transaction.decisions.items():
-                metrics.DECISIONS.labels(_LEVEL[route], route.value, reason).inc(count)
-            for code, count in transaction.dead.items():
-                metrics.DEAD_LETTERS.labels(code).inc(count)
-        for code, count in Counter(each.code for each in outcomes if isinstance(each, Later)).items():
-            metrics.RETRIES.labels(code).inc(count)
-        now_ms = time.time() * 1000
-        for each in outcomes:
-            if isinstance(each, Analysed):
-                metrics.LABEL_SECONDS.observe((now_ms - each.input.record.timestamp_ms) / 1000)
-
 
 _MAY_CHANGE = PoisonError | TransientError  # what another analysis may see otherwise
 _LEVEL = {Route.ACCEPT: "2", Route.ACCEPT_LEVEL1: "1", Route.REVIEW: "none"}
+
+
+def _report(written: Sequence[Written], outcomes: Sequence[Outcome], seconds: float) -> None:
+    metrics.STAGE_SECONDS.labels("store").observe(seconds)
+    metrics.STORE_BATCH.observe(len(outcomes))
+    for transaction in written:
+        for (route, reason), count in transaction.decisions.items():
+            metrics.DECISIONS.labels(_LEVEL[route], route.value, reason).inc(count)
+        for code, count in transaction.dead.items():
+            metrics.DEAD_LETTERS.labels(code).inc(count)
+    for code, count in Counter(each.code for each in outcomes if isinstance(each, Later)).items():
+        metrics.RETRIES.labels(code).inc(count)
+    now_ms = time.time() * 1000
+    for each in outcomes:
+        if isinstance(each, Analysed):
+            metrics.LABEL_SECONDS.observe((now_ms - each.input.record.timestamp_ms) / 1000)
 
 
 def host_of(video: VideoPublished) -> str:

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 NAME = "classify"
 SUBSCRIBED = (VIDEO_PUBLISHED, VIDEO_RETRY, VIDEO_REMOVED)
+WRITERS = 2  # transactions at once: rows of one are built while Postgres works on the other
 CLOSE_S = 2.0  # for threads and child processes to end, once nothing is in hand
 
 
@@ -55,7 +56,7 @@ class ClassifyJob:
         review_within = timedelta(hours=classify.review_deadline_h)
         self._committer = Committer(
             hand=self._hand,
-            writer=Writer(self._settings.database, self._model, review_within),
+            writers=[Writer(self._settings.database, self._model, review_within) for _ in range(WRITERS)],
             settings=classify,
             progress=progress,
             again=lambda flight: self._intake.again(flight),
