@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -180,7 +180,7 @@ def read_packets(
             until = at + (packet.duration or 0) * float(packet.time_base)
             end = max(end, until)
             if packet.stream_index != video.index:
-                if at < seconds:
+                if not heard or at - max(0.0, _seconds(heard[0])) < seconds:  # an encoder's lead-in is before 0
                     heard.append(cast("Packet[AudioStream]", packet))
                 continue
             begin, length = min(begin, at), max(length, until - min(begin, at))
@@ -213,7 +213,7 @@ def _promised_end_s(container: InputContainer, video: VideoStream) -> float | No
     return container.duration / av.time_base
 
 
-def _seconds(packet: Packet[Stream]) -> float:
+def _seconds(packet: Packet[Any]) -> float:
     ticks = packet.pts if packet.pts is not None else packet.dts
     return 0.0 if ticks is None else float(ticks * packet.time_base)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,8 @@ class DecodePool:
         self._closing.set()
         self._fail_queued()
         for _ in self._threads:
-            self._jobs.put(None)
+            with suppress(queue.Full):  # then a thread finds the closing by itself
+                self._jobs.put_nowait(None)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

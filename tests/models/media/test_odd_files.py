@@ -303,3 +303,21 @@ def test_only_media_errors_leave(tmp_path: Path, source: bytes) -> None:
             ends.add("clip")
     assert "clip" in ends
     assert len(ends) > 2
+
+
+def test_sound_is_heard_from_its_own_beginning(tmp_path: Path) -> None:
+    """All stamps of the file are ten seconds late, as in a clip cut out of a stream."""
+    whole, path = write_clip(tmp_path / "whole.mkv", seconds=2), tmp_path / "late.mkv"
+    with av.open(str(whole)) as old, av.open(str(path), "w") as new:
+        copies = {s.index: new.add_stream_from_template(s) for s in (old.streams.video[0], old.streams.audio[0])}
+        for packet in old.demux():
+            if packet.size:
+                late = round(10 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + late, (packet.dts or 0) + late
+                packet.stream = copies[packet.stream_index]
+                new.mux(packet)
+    clip, expected = decode_clip(path, PLAN, SOUND), decode_clip(whole, PLAN, SOUND)
+    assert clip.audio is not None
+    assert expected.audio is not None
+    assert len(clip.audio) == pytest.approx(len(expected.audio), abs=2048)
+    np.testing.assert_allclose(clip.timestamps, expected.timestamps, atol=0.002)
