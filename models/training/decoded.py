@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -52,15 +53,18 @@ def decode_all(
     """
     kept = data / ".decoded" / _key(data, rows, frame_plan, audio_plan)
     if not kept.is_dir():
-        scratch = kept.with_suffix(".partial")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        _decode_into(scratch, data, rows, frame_plan, audio_plan, processes, progress)
-        scratch.rename(kept)
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-") as scratch:
+            making = Path(scratch) / kept.name
+            making.mkdir()
+            _decode_into(making, data, rows, frame_plan, audio_plan, processes, progress)
+            with suppress(OSError):  # another process was faster: its arrays are the same
+                making.rename(kept)
     frames, audio, lengths = (np.load(kept / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
     return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths))
 
 
+_ROWS_PER_PROCESS = 200  # below that, starting a process costs more than it saves
 _NO_AUDIO = (1, 1)  # [A, F] of a bundle that does not listen, as the preprocessor has it
 _ARRAYS = ("frames", "audio", "audio_lengths")
 
@@ -84,19 +88,28 @@ def _decode_into(
     audio = open_memmap(folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, *heard))
     lengths = np.zeros(count, np.int64)
     decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)
-    paths = [data / row.path for row in rows]
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for index, decoded in enumerate(pool.map(decode, paths, chunksize=16)):
-                frames[index], audio[index], lengths[index] = decoded
-                if progress:
-                    progress(index + 1, count)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with _mapping(min(processes, -(-count // _ROWS_PER_PROCESS))) as mapping:
+        for index, decoded in enumerate(mapping(decode, [data / row.path for row in rows])):
+            frames[index], audio[index], lengths[index] = decoded
+            if progress:
+                progress(index + 1, count)
     frames.flush()
     audio.flush()
     np.save(folder / "audio_lengths.npy", lengths)
+
+
+@contextmanager
+def _mapping(processes: int) -> Iterator[Callable[[Callable[[Path], Decoded], list[Path]], Iterator[Decoded]]]:
+    """map(), in this process or over several."""
+    if processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield partial(pool.map, chunksize=16)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _decode_one(path: Path, frame_plan: FramePlan, audio_plan: AudioPlan | None) -> Decoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
     Raises UserError where `folder` holds another run.
     """
     rows = read_manifest(data)
-    run = _begin(folder, rows_of(rows, "train"), data, recipe, seed)
+    run = _begin(folder, rows, data, recipe, seed)
     examples, validation = (
         load_split(data, split, run.spec, progress=progresses.decoding) for split in ("train", "validation")
     )
@@ -126,12 +127,14 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
 
 
 def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, seed: int) -> Run:
-    """The run's folder with everything but weights; an existing one is checked and kept."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[str(row.label)] = counts.get(str(row.label), 0) + 1
-    taxonomy = default_taxonomy().subset(counts.keys())
-    tokenizer = train_tokenizer(_texts(rows, recipe), min_count=recipe.min_character_count)
+    """The run's folder with everything but weights; an existing one is checked and kept.
+
+    The model answers every category that any split is labelled with, in training or not.
+    """
+    trained_on = rows_of(rows, "train")
+    counts = Counter(row.label for row in trained_on)
+    taxonomy = default_taxonomy().subset({row.label for row in rows if row.label is not None})
+    tokenizer = train_tokenizer(_texts(trained_on, recipe), min_count=recipe.min_character_count)
     manifest = RunManifest(
         recipe=recipe,
         architecture_config=recipe.options

@@ -1,0 +1,102 @@
+"""From a manifest to batches: what training sees is what serving sees."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import Bundle
+from models.media.decode import decode_clip
+from models.preprocess.prepare import Preprocessor, text_encoder
+from models.training.dataset import InputSpec, fields_of, load_split, read_manifest, rows_of
+from models.training.decoded import decode_all
+from schemas.errors import UserError
+from schemas.taxonomy import default_taxonomy
+from tests.support.bundles import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Bundle:
+    """An untrained bundle that knows the dataset's classes."""
+    labels = {row.label for row in read_manifest(dataset) if row.label}
+    return Bundle.load(tiny_bundle(tmp_path_factory.mktemp("bundle"), taxonomy=default_taxonomy().subset(labels)))
+
+
+def spec_of(bundle: Bundle) -> InputSpec:
+    manifest = bundle.manifest
+    text = text_encoder(bundle.folder, manifest.text)
+    return InputSpec(manifest.frame_plan, manifest.audio_plan, manifest.pixels, text, bundle.taxonomy)
+
+
+def test_a_training_batch_holds_what_serving_prepares_of_the_same_files(bundle: Bundle, dataset: Path) -> None:
+    rows = rows_of(read_manifest(dataset), "test")
+    batch = load_split(dataset, "test", spec_of(bundle)).batch(np.arange(len(rows)))
+    served = Preprocessor(bundle)
+    lengths = set()
+    for place, row in enumerate(rows):
+        manifest = bundle.manifest
+        clip = decode_clip(dataset / row.path, manifest.frame_plan, manifest.audio_plan)
+        inputs = served.prepare(clip, fields_of(row))
+        np.testing.assert_array_equal(batch.frames[place], inputs.frames)
+        np.testing.assert_array_equal(batch.frame_mask[place], inputs.frame_mask)
+        for values, mask, expected, expected_mask in (
+            (batch.audio, batch.audio_mask, inputs.audio, inputs.audio_mask),
+            (batch.input_ids, batch.text_mask, inputs.input_ids, inputs.text_mask),
+        ):
+            assert mask[place].sum() == expected_mask.sum()
+            np.testing.assert_array_equal(values[place][mask[place]], expected[expected_mask])
+        lengths.add(int(inputs.text_mask.sum()))
+    assert len(lengths) > 1  # padding was put to the test
+
+
+def test_clips_are_decoded_once_and_again_when_a_file_or_a_plan_changes(
+    bundle: Bundle, dataset: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    rows = rows_of(read_manifest(dataset), "validation")[:3]
+    for row in rows:
+        (data / row.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(dataset / row.path, data / row.path)
+    plan, audio = bundle.manifest.frame_plan, bundle.manifest.audio_plan
+    decoded: list[int] = []
+
+    def decode() -> None:
+        decode_all(data, rows, plan, audio, processes=1, progress=lambda done, total: decoded.append(done))
+
+    decode()
+    assert decoded == [1, 2, 3]
+    decode()
+    assert decoded == [1, 2, 3]
+    shutil.copy(dataset / rows_of(read_manifest(dataset), "test")[0].path, data / rows[1].path)
+    decode()
+    assert decoded == [1, 2, 3] * 2
+
+
+def test_a_broken_video_is_named_and_leaves_nothing_half_kept(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    rows = rows_of(read_manifest(dataset), "validation")[:2]
+    for row in rows:
+        (tmp_path / row.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / row.path).write_text("not a video")
+    with pytest.raises(UserError, match=f"{rows[0].video_id}.mp4 cannot be decoded"):
+        decode_all(tmp_path, rows, bundle.manifest.frame_plan, bundle.manifest.audio_plan, processes=1)
+    assert not list((tmp_path / ".decoded").iterdir())
+
+
+def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_manifest(tmp_path)
+    lines = (dataset / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "manifest.jsonl").write_text(f'{lines[0]}\n{{"video_id": 3}}\n', encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 2: video_id"):
+        read_manifest(tmp_path)
+    with pytest.raises(UserError, match="no labelled video in its unlabelled split"):
+        load_split(dataset, "unlabelled", spec_of(bundle))
+    (tmp_path / "manifest.jsonl").write_text(lines[0].replace('"label":"', '"label":"x'), encoding="utf-8")
+    with pytest.raises(UserError, match="which is no category of this model"):
+        load_split(tmp_path, "train", spec_of(bundle))
+    (tmp_path / "manifest.jsonl").write_text(lines[0], encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_split(tmp_path, "train", spec_of(bundle))

@@ -1,0 +1,179 @@
+"""Learning, stopping and going on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.architectures import build
+from models.training.augment import shifted, without_modalities, without_tokens
+from models.training.dataset import Batch, load_split
+from models.training.loop import (
+    Epoch,
+    class_weights,
+    learning_rate,
+    parameter_groups,
+    train_step,
+    training_batches,
+)
+from models.training.recipe import Recipe, load_recipe
+from models.training.run import Progresses, Run, train
+from schemas.errors import UserError
+
+
+class Killed(Exception):
+    """Stands for a process that ends at this very point."""
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(dataset, tmp_path_factory.mktemp("trained") / "run", recipe, seed=3, progresses=_watching([]))
+
+
+def _watching(epochs: list[Epoch], end_after: int | None = None) -> Progresses:
+    from models.training.loop import Watcher
+
+    def epoch(done: Epoch) -> None:
+        epochs.append(done)
+        if done.number == end_after:
+            raise Killed
+
+    return Progresses(decoding=lambda done, total: None, training=Watcher(lambda done, total: None, epoch))
+
+
+def test_a_batch_can_be_learnt_by_heart(trained: Run, dataset: Path) -> None:
+    examples = load_split(dataset, "train", trained.spec)
+    recipe = trained.manifest.recipe.model_copy(update={"label_smoothing": 0.0})
+    config = trained.manifest.architecture_config | {"dropout": 0.0}
+    torch.manual_seed(0)
+    model = build(recipe.architecture, config).train()
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), lr=5e-3)
+    index = np.arange(12)
+    batch, target = examples.batch(index), examples.targets[index]
+    parent = torch.tensor(trained.taxonomy.parent_index)
+    losses = [train_step(model, optimizer, batch, target, parent, recipe) for _ in range(40)]
+    assert losses[0] > 2.0
+    assert losses[-1] < 0.2
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
+    trained: Run, dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    epochs: list[Epoch] = []
+    with pytest.raises(Killed):
+        train(dataset, tmp_path / "run", recipe, seed=3, progresses=_watching(epochs, end_after=1))
+    with pytest.raises(UserError, match="has not ended"):
+        Run.load(tmp_path / "run").model()
+    resumed = train(dataset, tmp_path / "run", recipe, seed=3, progresses=_watching(epochs))
+    assert [epoch.number for epoch in epochs] == [1, 2]
+    assert resumed.weights.read_bytes() == trained.weights.read_bytes()
+
+
+def test_another_seed_is_another_model(trained: Run, dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds another training run"):
+        train(dataset, trained.folder, recipe, seed=4, progresses=_watching([]))
+    other = train(dataset, tmp_path / "run", recipe, seed=4, progresses=_watching([]))
+    assert other.weights.read_bytes() != trained.weights.read_bytes()
+
+
+def test_an_epoch_depends_on_seed_and_number_alone(trained: Run, dataset: Path) -> None:
+    examples = load_split(dataset, "train", trained.spec)
+    recipe = trained.manifest.recipe
+
+    def targets(seed: int, epoch: int) -> list[int]:
+        batches = training_batches(examples, recipe, seed=seed, epoch=epoch)
+        return [target for _, batch in batches for target in batch.tolist()]
+
+    assert targets(1, 1) == targets(1, 1)
+    assert targets(1, 1) != targets(1, 2)
+    assert targets(1, 1) != targets(2, 1)
+
+
+def test_the_learning_rate_rises_once_and_falls_to_nothing(recipe: Recipe) -> None:
+    rates = [learning_rate(step, 200, recipe) for step in range(200)]
+    peak = int(np.argmax(rates))
+    assert peak == pytest.approx(recipe.warm_up * 200, abs=1)
+    assert rates[peak] == pytest.approx(recipe.learning_rate, rel=1e-2)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0.0 < rates[-1] < 0.01 * recipe.learning_rate
+
+
+@pytest.mark.parametrize(("balance", "of_the_rare_class"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
+def test_balance_draws_a_class_of_n_items_with_a_weight_of_n_to_one_minus_balance(
+    balance: float, of_the_rare_class: float
+) -> None:
+    targets = np.array([0] * 90 + [1] * 10)
+    weights = class_weights(targets, balance)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[targets == 1].sum() == pytest.approx(of_the_rare_class)
+
+
+def test_only_matrices_decay() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    decayed, free = parameter_groups(layer, 0.1)
+    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(2, 3)]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    assert len(free["params"]) == 3
+
+
+def clips(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, 2, 8, 8, 3), np.uint8)
+
+
+def test_pictures_move_by_their_offset_and_repeat_their_edge() -> None:
+    frames = clips(2)
+    moved = shifted(frames, np.array([[0, 0], [2, -1]]))
+    np.testing.assert_array_equal(moved[0], frames[0])
+    np.testing.assert_array_equal(moved[1][:, 2:, :7], frames[1][:, :6, 1:])
+    np.testing.assert_array_equal(moved[1][:, 0, 0], frames[1][:, 0, 1])
+
+
+def _batch(count: int) -> Batch:
+    def mask(length: int) -> NDArray[np.bool_]:
+        return np.ones((count, length), np.bool_)
+
+    return Batch(
+        frames=np.zeros((count, 2, 3, 4, 4), np.float32),
+        frame_mask=mask(2),
+        audio=np.zeros((count, 5, 3), np.float32),
+        audio_mask=mask(5),
+        input_ids=np.tile(np.array([2, 7, 8, 9, 3, 3]), (count, 1)),
+        text_mask=mask(6),
+    )
+
+
+def test_modalities_are_dropped_whole_at_their_rate_and_never_all() -> None:
+    count = 4000
+    dropped = without_modalities(_batch(count), 0.5, np.random.default_rng(0))
+    kept = [mask.all(axis=1) for mask in (dropped.frame_mask, dropped.audio_mask, dropped.text_mask)]
+    for mask, whole in zip((dropped.frame_mask, dropped.audio_mask, dropped.text_mask), kept, strict=True):
+        assert (mask.any(axis=1) == whole).all()
+        # all three fall with 1/8 and are then all kept: 1/2 + 1/8 are there, within five standard deviations
+        assert whole.mean() == pytest.approx(0.625, abs=5 * math.sqrt(0.25 / count))
+    assert np.any(kept, axis=0).all()
+
+
+def test_dropped_characters_are_unknown_and_special_tokens_stay() -> None:
+    given = _batch(2000)
+    ids = without_tokens(given, 0.25, 1, np.random.default_rng(0)).input_ids
+    assert (ids[:, [0, 4, 5]] == given.input_ids[:, [0, 4, 5]]).all()
+    lost = ids[:, 1:4] == 1
+    assert lost.mean() == pytest.approx(0.25, abs=5 * math.sqrt(0.25 / lost.size))
+    assert (ids[:, 1:4][~lost] == given.input_ids[:, 1:4][~lost]).all()
+    unchanged = without_tokens(given, 0.0, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(unchanged.input_ids, replace(given).input_ids)
+
+
+def test_recipes_are_found_changed_and_checked() -> None:
+    assert load_recipe("dual_concat", "tiny", epochs=3).epochs == 3
+    with pytest.raises(UserError, match="no preset huge"):
+        load_recipe("dual_concat", "huge")
+    with pytest.raises(UserError, match="learning_rate is wrong"):
+        load_recipe("dual_concat", "tiny", learning_rate=-1.0)
