@@ -34,7 +34,6 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from deploy.local import stack
-from schemas.database import upgrade
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import encode_event
@@ -305,6 +304,8 @@ def _scratch_database(settings: Settings) -> Iterator[DatabaseSettings]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
         scratch = psycopg.conninfo.make_conninfo(dsn, dbname=name)
+        from schemas.database import upgrade  # Alembic takes as long to import as all the rest of the command
+
         upgrade(scratch)
         yield settings.database.model_copy(update={"dsn": SecretStr(scratch)})
     finally:

@@ -19,7 +19,6 @@ from confluent_kafka import Message
 from deploy.local import stack
 from models.bundle import Bundle, default_bundle
 from models.synthetic.make import DatasetOptions, make_dataset
-from schemas.database import upgrade
 from schemas.events import VideoPublished
 from schemas.manifest import ManifestRow
 from schemas.taxonomy import Taxonomy
@@ -73,6 +72,8 @@ def run_demo(options: DemoOptions, display: Display) -> DemoResult:
             info = starting.result()
         environment = _environment(folder, media_root)
         settings = load_settings()
+        from schemas.database import upgrade  # Alembic takes as long to import as all the rest of the command
+
         upgrade(info.dsn)
         create_topics(settings)
         bundle = Bundle.load(settings.inference.bundle or default_bundle())
