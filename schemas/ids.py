@@ -29,7 +29,11 @@ def decision_id(
 
 def decision_bytes(video_id: str, revision: int, model_id: str, run_id: str, trigger: str) -> bytes:
     """decision_id(...).bytes of a publish or replay decision, at a third of its cost: for writers of many rows."""
-    return _raw5(DECISIONS, _joined(video_id, str(revision), model_id, run_id, trigger, "None"))
+    name = (
+        f"{len(video_id)}:{video_id},{len(str(revision))}:{revision},{len(model_id)}:{model_id},"
+        f"{len(run_id)}:{run_id},{len(trigger)}:{trigger},4:None,"
+    )
+    return _raw5(DECISIONS, name)
 
 
 def task_id(decision: UUID) -> UUID:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -12,7 +12,7 @@ from models.decision.types import Reason, Route
 from schemas import ids
 from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, Trigger
 from schemas.topics import EVENT_TYPES, LABEL_WITHDRAWN, VIDEO_DEAD, VIDEO_LABELS, VIDEO_RETRY, VIDEO_REVIEW
-from schemas.wire import JSON, event_headers
+from schemas.wire import event_headers
 from stream.consumer.records import Record
 from stream.store import encoding as pg
 from stream.store.encoding import Field
@@ -39,7 +39,7 @@ class Announcer:
         self._model = model
         self._now = now
         self._due = pg.timestamptz(now)
-        self._time = now.astimezone(UTC).isoformat()
+        self._headers = {event_type: _header_template(event_type, now) for event_type in (_LABEL_TYPE, _REQUESTED_TYPE)}
 
     def label(self, decided: Decided) -> OutboxRow:
         """LabelDecided, as JSON text: the fields of schemas.events, which a contract test holds this to."""
@@ -93,23 +93,17 @@ class Announcer:
         return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id.bytes, orjson.dumps(body))
 
     def _row(self, topic: str, decided: Decided, event_type: str, cause: bytes, value: bytes) -> OutboxRow:
-        headers = {
-            "ce_specversion": "1.0",
-            "ce_id": ids.event_id_text(event_type, cause),
-            "ce_type": event_type,
-            "ce_source": SOURCE,
-            "ce_time": self._time,
-            "content-type": JSON,
-        }
+        # headers hold no character that JSON would escape: a uuid, and a traceparent that traceparent_of has checked
+        headers = self._headers[event_type] + ids.event_id_text(event_type, cause).encode()
         if decided.traceparent is not None:
-            headers["traceparent"] = decided.traceparent
+            headers += b'","traceparent":"' + decided.traceparent.encode()
         video_id = decided.video.video_id
         return (
             pg.int2(ids.shard_of(video_id)),
             _TOPICS[topic],
             pg.text(video_id),
             pg.data(value),
-            pg.jsonb(headers),
+            pg.json_text(headers + b'"}'),
             self._due,
         )
 
@@ -220,6 +214,13 @@ def _row(
         pg.jsonb(headers),
         pg.timestamptz(available_at),
     )
+
+
+def _header_template(event_type: str, now: datetime) -> bytes:
+    """The JSON of an event's headers up to the value of ce_id, which comes last."""
+    headers = event_headers(event_type, ce_id="", source=SOURCE, time=now)
+    del headers["ce_id"]
+    return orjson.dumps(headers | {"ce_id": ""}).removesuffix(b'"}')
 
 
 _LABEL_TYPE = EVENT_TYPES[LabelDecided]
