@@ -113,7 +113,8 @@ class PlainDisplay:
             confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
             self._console.print(
                 f"{row.video_id}  {escape(row.title[:24])}  {row.names}  {confidence}  "
-                f"{_ROUTES.get(row.status, row.status)}  {row.milliseconds} ms"
+                f"{_ROUTES.get(row.status, row.status)}  {row.milliseconds} ms",
+                soft_wrap=True,
             )
 
     def __enter__(self) -> Self:
