@@ -115,7 +115,7 @@ class Committer:
             except queue.Empty:
                 pass
             remaining = until - time.monotonic()
-            if remaining <= 0 or self._hand.hurried or any(flight.alone for flight, _ in gathered):
+            if remaining <= 0 or self._hand.hurried or gathered[-1][0].alone:
                 break
             try:
                 gathered.append(self._verdicts.get(timeout=min(remaining, 0.05)))
