@@ -126,12 +126,12 @@ def route_shares(logits: Logits, truth: NDArray[np.int64], policy: Policy) -> di
     for decision, true in zip(decide_many(evidence, policy), truth.tolist(), strict=True):
         level2_published = decision.route is Route.ACCEPT
         right[decision.route].append(
-            decision.level2 == true if level2_published else decision.level1 == policy.parent[true]
+            decision.level2 == true if level2_published else decision.level1 == int(policy.parent[true])
         )
     return {
         route.value: RouteShare(
             share=len(each) / len(truth),
-            risk=1.0 - sum(each) / len(each) if each and route is not Route.REVIEW else None,
+            risk=each.count(False) / len(each) if each and route is not Route.REVIEW else None,
         )
         for route, each in right.items()
     }
