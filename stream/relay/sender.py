@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -171,7 +171,8 @@ class Sender:
         """Throw away what is queued: it is in the outbox still."""
         with self._guard("the end of a producer"):
             self._producer.purge()
-            self._producer.close()
+            with suppress(KafkaException):  # a fatal error not reported yet is raised here, once it is closed
+                self._producer.close()
 
     def _guard(self, what: str) -> AbstractContextManager[None]:
         return guard(what, self._timeout_s + GUARD_SLACK_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -107,6 +109,24 @@ def test_a_zombie_s_late_records_are_never_seen(lab: Lab) -> None:
                 zombie.send(rows(5, first=100))
             successor.send(rows(3, first=10))
     assert sorted(ce_id for _, _, ce_id in lab.sent(VIDEO_LABELS)) == ["e0", "e1", "e10", "e11", "e12", "e2"]
+
+
+@pytest.mark.filterwarnings("ignore:Producer abort_transaction failed during close")
+def test_a_sender_fenced_at_its_commit_is_lost_and_ends_nothing_else(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, identity = topic_names(lab.settings), f"{lab.topics[VIDEO_LABELS]}-fenced"
+    flush = Sender._flush
+
+    def fence_after_flush(sender: Sender, *arguments: Any) -> None:
+        flush(sender, *arguments)
+        monkeypatch.undo()
+        with Sender(lab.settings, identity, names):
+            pass
+
+    with Sender(lab.settings, identity, names) as sender:
+        monkeypatch.setattr(Sender, "_flush", fence_after_flush)
+        with pytest.raises(SenderLost):
+            sender.send(rows(3))
+    assert lab.sent(VIDEO_LABELS) == []
 
 
 def test_shards_have_one_owner_and_pass_on_when_its_session_ends(lab: Lab) -> None:
