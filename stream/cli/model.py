@@ -205,17 +205,9 @@ def _show_evaluation(evaluation: Evaluation) -> None:
     console = Console(highlight=False)
     full = evaluation.views["all"].level2.accuracy
     table = Table(title=f"{evaluation.items} videos of the {evaluation.split} split", title_justify="left")
-    for name in (
-        "seen",
-        "level 1",
-        "level 2",
-        "macro-F1 1",
-        "macro-F1 2",
-        "mean metric",
-        "ECE 2",
-        "level 2 against all",
-    ):
-        table.add_column(name, justify="left" if name == "seen" else "right")
+    table.add_column("seen", no_wrap=True)
+    for head in ("acc 1", "acc 2", "F1 1", "F1 2", "mean", "ECE 2", "loss"):
+        table.add_column(head, justify="right", no_wrap=True)
     for view, scores in evaluation.views.items():
         figures = (
             scores.level1.accuracy,
@@ -225,9 +217,14 @@ def _show_evaluation(evaluation: Evaluation) -> None:
             scores.mean_metric,
             scores.level2.ece,
         )
-        lost = "" if view == "all" else f"{scores.level2.accuracy - full:+.3f}"
+        lost = "" if view == "all" else f"{full - scores.level2.accuracy:.3f}"
         table.add_row(view, *(f"{figure:.3f}" for figure in figures), lost)
     console.print(table)
+    console.print(
+        "acc: accuracy of level 1 and 2; F1: macro-F1 over all classes; mean: of micro- and macro-F1 of both levels;\n"
+        "ECE: calibration error; loss: level-2 accuracy lost against seeing all\n",
+        style="dim",
+    )
     routes = Table("route", "share of videos", "wrong")
     for route, each in evaluation.routes.items():
         routes.add_row(route, f"{each.share:.3f}", "" if each.risk is None else f"{each.risk:.3f}")

@@ -21,7 +21,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few dozen real videos in every split."""
     folder = tmp_path_factory.mktemp("generated") / "data"
     counts = {"train": 40, "validation": 12, "calibration": 24, "test": 16, "unlabelled": 0}
-    make_dataset(folder, DatasetOptions(seed=11, counts=counts))
+    make_dataset(folder, DatasetOptions(seed=11, counts=counts), processes=1)
     return folder
 
 
