@@ -17,12 +17,13 @@ Place = tuple[str, int]  # topic, partition
 class Flight:
     """One piece of work and every record that waits for it: duplicates of an input in hand join its flight."""
 
-    __slots__ = ("alone", "counted", "inputs", "key", "started")
+    __slots__ = ("alone", "analysing", "counted", "inputs", "key", "started")
 
     def __init__(self, key: Hashable, first: Input) -> None:
         self.key = key
         self.inputs = [first]
         self.started = False  # handed on: a drain waits for it
+        self.analysing = False  # with the analyzer now
         self.counted: Key | None = None  # one attempt is counted in the database
         self.alone = False
 
@@ -51,7 +52,6 @@ class Hand:
         self._over: dict[Place, int] = {}  # partition -> epochs up to this one are given up
         self._closing: set[Place] = set()
         self._closed = False
-        self._running = 0
         self._released: list[Key] = []
 
     # --- the poll thread
@@ -116,6 +116,9 @@ class Hand:
     def start(self, flight: Flight) -> bool:
         """Whether it may go on; if so drains wait for it from now on, if not it is dropped."""
         with self._changed:
+            if not (self._over or self._closing or self._closed):
+                flight.started = True
+                return True
             if not self._closed and any(self._ours(each, self._closing) for each in flight.inputs):
                 flight.started = True
                 return True
@@ -154,24 +157,14 @@ class Hand:
             released, self._released = self._released, []
         return released
 
-    # --- analyses
-
-    def analysing(self) -> None:
-        with self._lock:
-            self._running += 1
-
-    def analysed(self) -> None:
-        with self._changed:
-            self._running -= 1
-            if not self._running:
-                self._changed.notify_all()
-
     def wait_until_quiet(self, give_up: Callable[[], bool]) -> bool:
-        """Until no analysis runs. False: `give_up` said so first."""
+        """Until the analyzer has nothing of ours. False: `give_up` said so first."""
         with self._changed:
-            while self._running and not give_up():
-                self._changed.wait(0.1)
-            return not self._running
+            while any(flight.analysing for flight in self._flights.values()):
+                if give_up():
+                    return False
+                self._changed.wait(0.05)
+            return True
 
     def wait_until_landed(self, flight: Flight, give_up: Callable[[], bool]) -> None:
         """Until it is durable, dropped or held."""

@@ -175,7 +175,7 @@ class Intake:
             host = urlsplit(video.media_uri).hostname or ""
             self._deliver(flight, TransientError("host_breaker_open", "its host fails for most", host))
             return
-        self._hand.analysing()
+        flight.analysing = True
         self._analyzer.submit(video, partial(self._analysed, flight), alone=flight.alone)
 
     def _analyse_alone(self, flight: Flight, suspect: attempts.Suspect) -> None:
@@ -187,13 +187,13 @@ class Intake:
         if not self._hand.start(flight) or not self._hand.wait_until_quiet(self._stopping.is_set):
             return
         self._with_postgres(lambda session: attempts.count_alone(session, suspect.key))
-        self._hand.analysing()
+        flight.analysing = True
         self._analyzer.submit(flight.video, partial(self._analysed, flight), alone=True)
         self._hand.wait_until_landed(flight, self._stopping.is_set)
 
     def _analysed(self, flight: Flight, verdict: Verdict) -> None:
         """Called by the analyzer, from any thread."""
-        self._hand.analysed()
+        flight.analysing = False
         self._deliver(flight, verdict)
 
     def _with_postgres(self, ask: Callable[[psycopg.Connection[Any]], Answer]) -> Answer:

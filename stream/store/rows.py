@@ -39,7 +39,7 @@ STATUS_OF_ROUTE = {
 NO_SIGNALS = {"author": None, "engagement": None}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every decision, and frozen ones cost three times as much
 class Decided:
     """One decision of a batch. label_revision is None where it never came into force."""
 

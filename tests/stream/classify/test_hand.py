@@ -95,10 +95,11 @@ def test_after_the_end_nothing_starts_and_what_is_left_is_known() -> None:
     assert sorted(hand.leftover()) == [("a", 0), ("b", 0)]
 
 
-def test_quiet_is_when_no_analysis_runs() -> None:
+def test_quiet_is_when_the_analyzer_has_nothing() -> None:
     hand = Hand()
+    (flight,) = board(hand, arrival("a"))
     assert hand.wait_until_quiet(lambda: False)
-    hand.analysing()
+    flight.analysing = True
     assert not hand.wait_until_quiet(lambda: True)
-    threading.Timer(0.01, hand.analysed).start()
+    threading.Timer(0.01, setattr, (flight, "analysing", False)).start()
     assert hand.wait_until_quiet(lambda: False)
