@@ -7,8 +7,8 @@ table without an index, and do nothing else:
 floor       stores as many bytes for each record as the job does: its key and value, and filler for what the job derives
 read floor  stores key and value alone, as if nothing were derived
 
-Transactions are of the same size, and all commit offsets. They alternate, and ratios are taken repeat by repeat, so that
-a busy machine slows all of them.
+Transactions are of one size, and all commit offsets. They alternate, and ratios are taken repeat by repeat, so that a
+busy machine slows all of them.
 """
 
 from __future__ import annotations
