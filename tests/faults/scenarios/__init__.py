@@ -1,15 +1,18 @@
-"""One file a fault; each has NUMBER, TITLE and run(lab, form) -> Outcome."""
+"""One file a fault; each has NUMBER, TITLE, ALSO_CLASSIC and run(lab, form) -> Outcome."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 from typing import Any, Protocol
 
-from tests.faults.lab import Field, Lab
+from tests.faults.field import Field
+from tests.faults.lab import GroupProtocol, Lab
 from tests.faults.ledger import Input, Verdict, judge
 
 
@@ -28,6 +31,8 @@ class Outcome:
     title: str
     figures: dict[str, Any]
     failures: list[str] = field(default_factory=list)
+    protocol: GroupProtocol = "consumer"
+    seconds: float = 0.0
 
     @property
     def passes(self) -> bool:
@@ -37,6 +42,8 @@ class Outcome:
 class Scenario(Protocol):
     NUMBER: int
     TITLE: str
+    ALSO_CLASSIC: bool
+    """Whether the full form runs it under the classic group protocol as well."""
 
     def run(self, lab: Lab, form: Form) -> Outcome: ...
 
@@ -44,6 +51,26 @@ class Scenario(Protocol):
 def all_scenarios() -> dict[int, Scenario]:
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     return {module.NUMBER: module for module in sorted(modules, key=lambda module: module.NUMBER)}
+
+
+def planned(numbers: list[int], form: Form) -> Iterator[tuple[Scenario, GroupProtocol]]:
+    """What a form runs, in order."""
+    for number in numbers:
+        scenario = all_scenarios()[number]
+        yield scenario, "consumer"
+        if form is Form.FULL and scenario.ALSO_CLASSIC:
+            yield scenario, "classic"
+
+
+def perform(scenario: Scenario, lab: Lab, form: Form, protocol: GroupProtocol = "consumer") -> Outcome:
+    """Run it. What does not come to rest in time has failed, and is no reason to leave out the faults behind it."""
+    lab.protocol = protocol
+    begun = time.monotonic()
+    try:
+        outcome = scenario.run(lab, form)
+    except TimeoutError as error:
+        outcome = Outcome(scenario.NUMBER, scenario.TITLE, {}, [str(error)])
+    return replace(outcome, protocol=protocol, seconds=round(time.monotonic() - begun, 1))
 
 
 def conclude(

@@ -10,6 +10,7 @@ from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 2
 TITLE = "broker restarts"
+ALSO_CLASSIC = False
 RECOVERY_LIMIT_S = 60.0
 
 

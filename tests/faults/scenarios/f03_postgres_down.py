@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from tests.faults.lab import Lab
 from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 3
 TITLE = "Postgres down"
+ALSO_CLASSIC = False
 CAUGHT_UP_S = 180.0
 MEMORY_GROWTH_LIMIT = 200 * 1024**2
+MOVES = ("assigned:", "revoked:", "lost:")
 
 
 def run(lab: Lab, form: Form) -> Outcome:
@@ -22,7 +23,7 @@ def run(lab: Lab, form: Form) -> Outcome:
         field.publish(500)
         field.await_settled(500, 60)
         classify = workers[1]
-        memory_before, joined_before = classify.resident_bytes(), _rebalances(classify.log)
+        memory_before, joined_before = classify.resident_bytes(), field.logged("classify", *MOVES)
         lab.stop_server("postgres")
         peak = memory_before
         up_again = time.monotonic() + down_s
@@ -32,7 +33,7 @@ def run(lab: Lab, form: Form) -> Outcome:
             time.sleep(0.5)  # the load itself
         lab.start_servers()
         caught_up = field.await_settled(len(field.published), CAUGHT_UP_S)
-        rebalances = _rebalances(classify.log) - joined_before
+        rebalances = field.logged("classify", *MOVES) - joined_before
         failures = [f"{worker.job} ended: {worker.log}" for worker in workers if not worker.alive]
         if rebalances:
             failures.append(f"{rebalances} rebalances")
@@ -45,7 +46,3 @@ def run(lab: Lab, form: Form) -> Outcome:
             "memory_growth_mib": round((peak - memory_before) / 1024**2),
         }
         return conclude(sys.modules[__name__], field, figures, failures)
-
-
-def _rebalances(log: Path) -> int:
-    return sum("assigned:" in line or "revoked:" in line for line in log.read_text().splitlines())

@@ -10,6 +10,7 @@ from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 7
 TITLE = "every event three times"
+ALSO_CLASSIC = False
 
 _STATE = """
 SELECT c.video_id, c.revision, c.label_revision, c.status, c.level1, c.level2, c.confidence::numeric(12, 9),

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from confluent_kafka.admin import AdminClient
-
 from schemas.topics import VIDEO_DEAD
-from stream.kafka import admin_config, create_topics
-from tests.faults.lab import Lab, wait_for
+from stream.kafka import create_topics
+from tests.faults.field import wait_for
+from tests.faults.lab import Lab
 from tests.faults.scenarios import Form, Outcome, conclude
 
 NUMBER = 10
 TITLE = "dead-letter topic unwritable"
+ALSO_CLASSIC = False
 
 
 def run(lab: Lab, form: Form) -> Outcome:
     poison_count, healthy = (200, 1000) if form is Form.FULL else (10, 100)
     failures: list[str] = []
     with lab.field("unwritable") as field:
-        topic = field.names.actual(VIDEO_DEAD)
-        for deletion in AdminClient(admin_config(field.settings)).delete_topics([topic]).values():
-            deletion.result(30)
+        field.delete_topic(VIDEO_DEAD)
         field.send_raw([(b"poison", b"this is no event", []) for _ in range(poison_count)])
         field.publish(healthy)
         relay = field.start("relay")
@@ -35,7 +33,13 @@ def run(lab: Lab, form: Form) -> Outcome:
         grown = field.query("SELECT count(*) FROM outbox")[0][0]
         if grown != poison_count:
             failures.append(f"{grown} rows in the outbox instead of {poison_count}")
-        wait_for(lambda: topic in relay.log.read_text(), 30, lambda: "the relay says nothing of the topic")
+        alarm = f'reelsort_relay_held{{topic="{VIDEO_DEAD}"}} 1.0'
+        wait_for(lambda: alarm in relay.metrics(), 30, lambda: "no metric says that the topic is held")
+        wait_for(
+            lambda: field.logged("relay", f"topic {VIDEO_DEAD} cannot be written") > 0,
+            30,
+            lambda: "no log line says so",
+        )
         create_topics(field.settings)
         field.await_settled(poison_count + healthy, 90)
         arrived = len(field.read_topic(VIDEO_DEAD))

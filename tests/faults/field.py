@@ -1,0 +1,256 @@
+"""What a scenario works with: it publishes, starts workers, waits for rest and reads everything back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from schemas.events import VideoPublished
+from schemas.topics import TOPICS, VIDEO_LABELS, VIDEO_PUBLISHED, TopicNames
+from schemas.wire import BadEvent, decode_event, encode_event
+from stream.kafka import create_topics, group_id
+from stream.settings import Settings, load_settings
+from tests.faults.ledger import Input, Seen, Source
+from tests.faults.processes import Nursery, Worker
+from tests.faults.reading import read_to_end
+from tests.faults.worker import Order
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+ADMIN_TIMEOUT_S = 30.0
+
+RawRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]  # key, value, headers
+
+
+class Field:
+    """One scenario's database, topics, groups and workers."""
+
+    def __init__(
+        self, environment: Mapping[str, str], logs: Path, nursery: Nursery, admin: AdminClient, producer: Producer
+    ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("REELSORT_")}
+        self.environment = inherited | environment
+        self.logs = logs
+        self.settings = _settings_from(self.environment)
+        self.dsn = self.settings.database.dsn.get_secret_value()
+        self.names = TopicNames(self.settings.kafka.topics)
+        self.group = group_id(self.settings, "classify")
+        self.workers: list[Worker] = []
+        self.published: list[Input] = []
+        self._nursery = nursery
+        self._admin = admin
+        self._producer = producer
+        create_topics(self.settings)
+        topic = self.names.actual(VIDEO_PUBLISHED)
+        self._partitions = [TopicPartition(topic, number) for number in range(self.settings.kafka.partitions)]
+
+    def close(self) -> None:
+        """Nothing of it runs or is in a restarting broker's way any more; its logs stay."""
+        for worker in self.workers:
+            worker.kill()
+        topics = [self.names.actual(standard) for standard in TOPICS]
+        for deletion in self._admin.delete_topics(topics).values():
+            with suppress(KafkaException):  # a scenario may have deleted it, or left the broker down
+                deletion.result(ADMIN_TIMEOUT_S)
+
+    def set_session_timeout(self, seconds: float) -> None:
+        """Of this field's group alone. With the consumer protocol it is the broker's to say."""
+        values = {"consumer.session.timeout.ms": int(seconds * 1000), "consumer.heartbeat.interval.ms": 500}
+        entries = [
+            ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET) for name, value in values.items()
+        ]
+        resource = ConfigResource(ResourceType.GROUP, self.group, incremental_configs=entries)
+        for change in self._admin.incremental_alter_configs([resource]).values():
+            change.result(ADMIN_TIMEOUT_S)
+
+    def delete_topic(self, standard: str) -> None:
+        for deletion in self._admin.delete_topics([self.names.actual(standard)]).values():
+            deletion.result(ADMIN_TIMEOUT_S)
+
+    # --- workers
+
+    def start(
+        self, job: str, kill_at: str | None = None, nth: int = 1, bad_decoders: bool = False, **settings: str
+    ) -> Worker:
+        name = f"{job}-{len(self.workers)}"
+        order = Order(
+            job,
+            self.environment | {f"REELSORT_{key.upper()}": value for key, value in settings.items()},
+            log=str(self.logs / f"{name}.log"),
+            tally=str(self.logs / f"{name}.json"),
+            kill_at=kill_at,
+            nth=nth,
+            bad_decoders=bad_decoders,
+        )
+        worker = Worker(self._nursery, order)
+        self.workers.append(worker)
+        return worker
+
+    def stop(self, timeout: float = 30.0) -> list[str]:
+        """SIGTERM to every worker that runs; what went wrong."""
+        failures = []
+        for worker in self.workers:
+            if worker.alive:
+                worker.terminate(timeout)
+                if worker.returncode != 0:
+                    failures.append(f"{worker.job} ended with {worker.returncode}: {worker.log}")
+        return failures
+
+    def analyses(self) -> int:
+        """How many videos the classify workers that ended cleanly have analysed."""
+        return sum(worker.tally.get("infer", 0) for worker in self.workers if worker.job == "classify")
+
+    def logged(self, job: str, *words: str) -> int:
+        """Lines of all workers of this job that hold one of these words."""
+        lines = (line for worker in self.workers if worker.job == job for line in worker.log.read_text().splitlines())
+        return sum(any(word in line for word in words) for line in lines)
+
+    # --- what comes in
+
+    def publish(self, count: int, times: int = 1, uri: Callable[[int], str] = "file:///{}.mp4".format) -> list[Input]:
+        """`count` new videos, each event sent `times` times (interleaved)."""
+        first = len(self.published)
+        events = [self.event(number, uri(number)) for number in range(first, first + count)]
+        self.send_events(events * times)
+        return self.published[first:]
+
+    def event(self, number: int, uri: str) -> VideoPublished:
+        """A new video, noted as published."""
+        event = VideoPublished(
+            video_id=f"v{number:06d}",
+            revision=0,
+            author_id=f"a{number % 97}",
+            media_uri=uri,
+            published_at=EPOCH + timedelta(seconds=number),
+            title=f"第{number}个视频",
+        )
+        self.published.append((event.video_id, event.revision))
+        return event
+
+    def send_events(self, events: Sequence[VideoPublished]) -> None:
+        encoded = [
+            encode_event(event, ce_id=f"{event.video_id}-{event.revision}", source="faults", time=event.published_at)
+            for event in events
+        ]
+        self.send_raw([(item.key, item.value, item.headers) for item in encoded])
+
+    def send_raw(self, records: Sequence[RawRecord]) -> None:
+        topic = self.names.actual(VIDEO_PUBLISHED)
+        for key, value, headers in records:
+            self._producer.produce(topic, value, key, headers=headers)
+            self._producer.poll(0)
+        assert self._producer.flush(60) == 0
+
+    # --- what comes out
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def handled(self) -> int:
+        """Inputs that ended as a decision or a dead letter."""
+        (row,) = self.query(
+            "SELECT (SELECT count(*) FROM decisions WHERE trigger = 'publish') + (SELECT count(*) FROM dead_letters)"
+        )
+        return int(row[0])
+
+    def await_progress(self, beyond: int, timeout: float = 60) -> None:
+        """Until more than `beyond` inputs are handled."""
+        wait_for(lambda: self.handled() > beyond, timeout, lambda: f"{self.handled()} handled")
+
+    def settled(self, inputs: int) -> bool:
+        """Everything handled, announced and committed."""
+        if self.handled() < inputs or self.query("SELECT 1 FROM outbox LIMIT 1"):
+            return False
+        try:
+            return self.uncommitted() == 0
+        except KafkaException:  # a broker that has just come back may not answer for its partitions yet
+            return False
+
+    def await_settled(self, inputs: int, timeout: float) -> float:
+        """Seconds until rest; raises TimeoutError with what is missing."""
+        return wait_for(lambda: self.settled(inputs), timeout, lambda: f"{self.handled()} of {inputs} handled")
+
+    def committed(self) -> dict[int, int]:
+        """partition of video.published.v1 -> the group's committed offset, 0 where there is none."""
+        request = [ConsumerGroupTopicPartitions(self.group, self._partitions)]
+        asked = self._admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)
+        found = asked[self.group].result().topic_partitions
+        return {each.partition: max(0, each.offset) for each in found}
+
+    def uncommitted(self) -> int:
+        latest = {partition: OffsetSpec.latest() for partition in self._partitions}
+        ends = self._admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
+        return sum(end.result().offset for end in ends.values()) - sum(self.committed().values())
+
+    def read_back(self) -> Seen:
+        """Everything a verdict needs, from tables and topics."""
+        labels: dict[str, set[str]] = {}
+        for message in self.read_topic(VIDEO_LABELS):
+            body = orjson.loads(message.value()) if message.value() else {}
+            identity = dict(message.headers() or ()).get("ce_id", b"").decode()
+            labels.setdefault(message.key().decode(), set()).add(f"{body.get('label_revision')}/{identity}")
+        dead = self.query("SELECT video_id, revision FROM dead_letters")
+        return Seen(
+            source=[
+                Source(message.partition(), message.offset(), _input_of(message))
+                for message in self.read_topic(VIDEO_PUBLISHED)
+            ],
+            decisions=self.query("SELECT video_id, revision FROM decisions WHERE trigger = 'publish'"),
+            dead_letters=[(video, revision) for video, revision in dead if video is not None],
+            dead_letters_unparsed=sum(video is None for video, _ in dead),
+            labels=labels,
+            label_revisions=dict(self.query("SELECT video_id, label_revision FROM current_labels")),
+            committed=self.committed(),
+            in_outbox=self.query("SELECT count(*) FROM outbox")[0][0],
+        )
+
+    def read_topic(self, standard: str) -> list[Message]:
+        return read_to_end(self.settings, self._admin, self.names.actual(standard))
+
+
+def wait_for(condition: Callable[[], bool], timeout: float, state: Callable[[], str]) -> float:
+    """Poll until `condition` holds; seconds it took. Raises TimeoutError that says how far it got."""
+    begun = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun > timeout:
+            raise TimeoutError(f"not at rest after {timeout:.0f} s: {state()}")
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def _settings_from(environment: Mapping[str, str]) -> Settings:
+    """Settings as a worker with this environment sees them."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        return load_settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _input_of(message: Message) -> Input | None:
+    try:
+        event = decode_event(VIDEO_PUBLISHED, message.key(), message.value(), message.headers() or ())
+    except BadEvent:
+        return None
+    assert isinstance(event, VideoPublished)
+    return event.video_id, event.revision
