@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -20,6 +20,7 @@ labels = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES 
 
 
 @given(labels)
+@settings(max_examples=30, deadline=None)
 def test_f1_counts_every_class_of_the_taxonomy_as_scikit_learn_does_when_told_all_labels(
     pairs: list[tuple[int, int]],
 ) -> None:
