@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_LABELS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import BadEvent, decode_event, encode_event
-from stream.kafka import create_topics, group_id
+from stream.kafka import admin_config, create_topics, group_id
 from stream.settings import Settings, load_settings
 from tests.faults.ledger import Input, Seen, Source
 from tests.faults.processes import Nursery, Worker
@@ -41,9 +41,7 @@ RawRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]  # key, v
 class Field:
     """One scenario's database, topics, groups and workers."""
 
-    def __init__(
-        self, environment: Mapping[str, str], logs: Path, nursery: Nursery, admin: AdminClient, producer: Producer
-    ) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path, nursery: Nursery, producer: Producer) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REELSORT_")}
         self.environment = inherited | environment
         self.logs = logs
@@ -54,7 +52,6 @@ class Field:
         self.workers: list[Worker] = []
         self.published: list[Input] = []
         self._nursery = nursery
-        self._admin = admin
         self._producer = producer
         create_topics(self.settings)
         topic = self.names.actual(VIDEO_PUBLISHED)
@@ -64,8 +61,8 @@ class Field:
         """Nothing of it runs or is in a restarting broker's way any more; its logs stay."""
         for worker in self.workers:
             worker.kill()
-        topics = [self.names.actual(standard) for standard in TOPICS]
-        for deletion in self._admin.delete_topics(topics).values():
+        admin = self._admin
+        for deletion in admin.delete_topics([self.names.actual(standard) for standard in TOPICS]).values():
             with suppress(KafkaException):  # a scenario may have deleted it, or left the broker down
                 deletion.result(ADMIN_TIMEOUT_S)
 
@@ -76,12 +73,19 @@ class Field:
             ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET) for name, value in values.items()
         ]
         resource = ConfigResource(ResourceType.GROUP, self.group, incremental_configs=entries)
-        for change in self._admin.incremental_alter_configs([resource]).values():
+        admin = self._admin
+        for change in admin.incremental_alter_configs([resource]).values():
             change.result(ADMIN_TIMEOUT_S)
 
     def delete_topic(self, standard: str) -> None:
-        for deletion in self._admin.delete_topics([self.names.actual(standard)]).values():
+        admin = self._admin
+        for deletion in admin.delete_topics([self.names.actual(standard)]).values():
             deletion.result(ADMIN_TIMEOUT_S)
+
+    @property
+    def _admin(self) -> AdminClient:
+        """A new one each time: one that has seen a broker go asks with the old leader epoch for minutes."""
+        return AdminClient(admin_config(self.settings))
 
     # --- workers
 
@@ -190,13 +194,15 @@ class Field:
     def committed(self) -> dict[int, int]:
         """partition of video.published.v1 -> the group's committed offset, 0 where there is none."""
         request = [ConsumerGroupTopicPartitions(self.group, self._partitions)]
-        asked = self._admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)
+        admin = self._admin
+        asked = admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)
         found = asked[self.group].result().topic_partitions
         return {each.partition: max(0, each.offset) for each in found}
 
     def uncommitted(self) -> int:
         latest = {partition: OffsetSpec.latest() for partition in self._partitions}
-        ends = self._admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
+        admin = self._admin
+        ends = admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
         return sum(end.result().offset for end in ends.values()) - sum(self.committed().values())
 
     def read_back(self) -> Seen:

@@ -11,12 +11,11 @@ from typing import Literal
 import psutil
 import psycopg
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from deploy.local import stack
 from schemas.topics import TOPICS
-from stream.kafka import admin_config, producer_config
+from stream.kafka import producer_config
 from stream.settings import load_settings
 from tests.faults.field import Field
 from tests.faults.processes import Nursery
@@ -38,7 +37,6 @@ class Lab:
         self.info = stack.up(folder)
         self._nursery = Nursery()
         settings = load_settings(kafka={"bootstrap": self.info.bootstrap})
-        self._admin = AdminClient(admin_config(settings))
         self._producer = Producer(producer_config(settings, "faults"))
 
     def close(self) -> None:
@@ -81,7 +79,7 @@ class Lab:
         } | {f"REELSORT_{key.upper()}": value for key, value in settings.items()}
         logs = self.folder / "fault-logs" / label
         logs.mkdir(parents=True)
-        field = Field(environment, logs, self._nursery, self._admin, self._producer)
+        field = Field(environment, logs, self._nursery, self._producer)
         if self.protocol == "consumer" and session_timeout_s != SESSION_TIMEOUT_S:
             field.set_session_timeout(session_timeout_s)
         try:
