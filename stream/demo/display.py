@@ -71,7 +71,9 @@ class LiveDisplay:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
 
     def stage(self, what: str, total: int | None = None) -> None:
-        self._progress.reset(self._task, description=what, total=total)
+        # another bar: resetting this one to an unknown total would keep the total of the last stage
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(what, total=total)
 
     def advance(self, count: int = 1) -> None:
         self._progress.advance(self._task, count)
@@ -90,6 +92,7 @@ class LiveDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._progress.remove_task(self._task)
         self._live.stop()
 
 
@@ -154,7 +157,7 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
     table.add_column(style="dim")
     table.add_row("published", str(report.published), "videos, each one event on video.published.v1")
     table.add_row("decided", str(report.decided), f"{report.accepted} accepted, {report.accepted_level1} level 1 alone")
-    table.add_row("to review", str(report.to_review), f"and {report.audited} accepted ones sampled for audit")
+    table.add_row("to review", str(report.to_review), f"and {report.audited} of the accepted sampled for audit")
     table.add_row("dead letters", str(report.dead), "")
     table.add_row("lost", str(report.lost), "neither labelled nor a dead letter")
     table.add_row("duplicates", str(report.duplicates), "any effect twice, in table or topic")
@@ -174,8 +177,8 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
         table.add_row("", f"{report.accepted_accuracy_level2:.3f}", "level 2, of the accepted ones")
     console.print()
     console.print(table)
-    for video_id, code, detail in dead[:10]:
-        console.print(f"[red]dead letter[/red] {escape(video_id or 'unreadable')}: {code}: {escape(detail[:160])}")
+    for name, code, detail in dead[:10]:
+        console.print(f"[red]dead letter[/red] {escape(name or 'unreadable')}: {code}: {escape(detail[:160])}")
     for violation in report.violations[:10]:
         console.print(f"[red]broken promise[/red] {escape(violation)}")
     if report.holds:

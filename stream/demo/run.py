@@ -66,7 +66,10 @@ def run_demo(options: DemoOptions, display: Display) -> DemoResult:
     with ExitStack() as cleanup:
         cleanup.callback(_leave, folder, options)
         with ThreadPoolExecutor(1) as beside:
-            display.stage("starting Kafka and Postgres, making videos")
+            if options.videos is None:
+                display.stage("starting Kafka and Postgres, making videos", options.count)
+            else:
+                display.stage("starting Kafka and Postgres")
             starting = beside.submit(stack.up, folder)
             rows, media_root = _videos(options, folder, display)
             info = starting.result()
@@ -167,7 +170,7 @@ class _Watch:
             [announced(message) for message in review_records],
             self._truth(),
         )
-        return report, dead_letters(self._database)
+        return report, [(self._file(video_id), code, detail) for video_id, code, detail in dead_letters(self._database)]
 
     def _publish(self) -> None:
         def sent(video: VideoPublished) -> None:
@@ -213,6 +216,11 @@ class _Watch:
                 milliseconds=message.timestamp()[1] - self._published_ms[row.video_id],
             )
         )
+
+    def _file(self, video_id: str | None) -> str | None:
+        """A person knows the file, not the id that was made from its path."""
+        row = self._rows.get(video_id) if video_id else None
+        return row.path if row else video_id
 
     def _name(self, category: str | None) -> str:
         return self._taxonomy.name_of(category) if category else ""

@@ -53,7 +53,7 @@ class Service:
                 time.sleep(0.1)
         raise UserError(
             f"{self.job} was not ready after {timeout:.0f} s: {self._last_words()}",
-            f"its log is {self._log}",
+            self._where_to_look(),
             ExitCode.UNREACHABLE,
         )
 
@@ -62,9 +62,12 @@ class Service:
         if self._process.poll() is not None:
             raise UserError(
                 f"{self.job} ended with exit code {self._process.returncode}: {self._last_words()}",
-                f"its log is {self._log}",
+                self._where_to_look(),
                 ExitCode.INTERNAL,
             )
+
+    def _where_to_look(self) -> str:
+        return f"with --keep or --folder its log stays: {self._log}"
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()

@@ -1,7 +1,9 @@
 """`reelsort demo` as a newcomer types it: its own stack, real services, and a report that holds."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import orjson
@@ -49,3 +51,19 @@ def test_a_users_own_files_of_every_kind_are_labelled_and_what_is_no_video_is_a_
     assert (report["published"], report["labelled"], report["dead"], report["lost"]) == (5, 4, 1, 0)
     assert report["accuracy_level2"] is None
     assert {path.name for path in videos.iterdir()} == {"平常.mp4", "hevc.mov", "vp9.webm", "av1.mkv", "letter.mp4"}
+
+
+@pytest.mark.stack
+def test_a_closed_terminal_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "stream.cli.main", "demo", "--count", "24", "--folder", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 120
+        while not processes_in(folder / "postgres"):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGHUP)
+        _, said = running.communicate(timeout=120)
+    assert (running.returncode, said.strip()) == (130, "interrupted")
+    assert processes_in(tmp_path) == []
