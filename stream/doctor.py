@@ -217,6 +217,14 @@ def _postgres(settings: Settings) -> Iterator[Check]:
                 Status.OK,
                 f"{at.dbname} at {at.host}:{at.port}, version {at.server_version // 10_000}.{at.server_version % 100}",
             )
+    except psycopg.ProgrammingError:  # its text quotes the DSN, which may hold a password
+        yield Check(
+            "Postgres",
+            Status.FAIL,
+            "the database DSN cannot be read",
+            "write REELSORT_DATABASE__DSN as postgresql://USER@HOST:PORT/DATABASE",
+        )
+        return
     except psycopg.Error as error:
         yield Check(
             "Postgres",

@@ -46,7 +46,7 @@ def _bench(
     repeats: Annotated[int, typer.Option(min=1, help="Turns, after one to warm up.")] = 5,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Milliseconds a clip, and our speed as a multiple of the better peer's. torchcodec comes with reelsort[dev]."""
+    """Milliseconds a clip, and our speed as a multiple of the better peer's. torchcodec comes with the extra `dev`."""
     clips = standard_clips(seconds)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

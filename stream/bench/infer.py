@@ -53,7 +53,7 @@ def _bench(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores without.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Videos a second of each runtime, and as a multiple of torch fp32 video by video. Needs reelsort[train]."""
+    """Videos a second of each runtime, and as a multiple of torch fp32 video by video. Needs the extra `train`."""
     loaded = Bundle.load(bundle or default_bundle())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

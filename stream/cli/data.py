@@ -15,12 +15,12 @@ from schemas.manifest import Split
 from stream.cli.options import Format, FormatOption
 
 NAME = "data"
-app = typer.Typer(no_args_is_help=True, help="Datasets: made, looked at, cleaned.")
+app = typer.Typer(no_args_is_help=True, help="The datasets that models are made from.")
 
 
 @app.callback()
 def _group() -> None:
-    """Datasets: made, looked at, cleaned."""
+    """The datasets that models are made from."""
 
 
 @app.command()
