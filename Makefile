@@ -40,8 +40,8 @@ test: .venv/.dev ## all tests but the long forms, on a real Kafka, Postgres and 
 test-full: .venv/.dev ## the long forms too
 	$(BIN)/pytest
 
-faults: .venv/.dev ## kills, pauses and starves real processes; prints the ledger (SEED=n, ROUNDS=n)
-	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
+faults: .venv/.dev ## kills, pauses and starves real processes; prints the ledger (SEED=n, ROUNDS=n, JSON=file)
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
 lint: .venv/.dev ## style, types, import contracts, generated schemas
 	$(BIN)/ruff check .
