@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -19,7 +19,13 @@ from pydantic_settings import (
 from schemas.errors import UserError
 
 
-class KafkaSettings(BaseModel):
+class _Group(BaseModel):
+    """A misspelt name is refused: taken silently, the default would stay in force."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class KafkaSettings(_Group):
     """How brokers are reached. `options` are raw librdkafka properties (SASL, TLS) and win over everything."""
 
     bootstrap: str = "localhost:9092"
@@ -30,20 +36,20 @@ class KafkaSettings(BaseModel):
     password: SecretStr | None = None  # sasl.password
     options: dict[str, str] = Field(default_factory=dict)
     topics: dict[str, str] = Field(default_factory=dict)  # standard name -> the name used here
-    # what a group does whose committed offset has expired; None: it stops and asks (serve --from-beginning | --from-now)
+    # for a group whose committed offset has expired; None: stop and ask (serve --from-beginning | --from-now)
     expired_offsets: Literal["from-beginning", "from-now"] | None = None
     partitions: Annotated[int, Field(ge=1)] = 6  # of topics we create
     replication: Annotated[int, Field(ge=1)] = 1
 
 
-class DatabaseSettings(BaseModel):
+class DatabaseSettings(_Group):
     """Postgres. The DSN may hold a password, so it is a secret."""
 
     dsn: SecretStr = SecretStr("postgresql://localhost:5432/reelsort")
     statement_timeout_s: float = 60.0
 
 
-class MediaSettings(BaseModel):
+class MediaSettings(_Group):
     """What may be fetched, and how decoding is confined."""
 
     allowed_hosts: tuple[str, ...] = ()  # exact names or '.suffix'; empty: no network fetch at all
@@ -59,7 +65,7 @@ class MediaSettings(BaseModel):
     scratch: Path | None = None  # where fetched bytes lie while decoded; default: the system's temporary folder
 
 
-class InferenceSettings(BaseModel):
+class InferenceSettings(_Group):
     """Which bundle answers, and how. None means: choose by timing at load."""
 
     bundle: Path | None = None  # default: the bundle in the distribution
@@ -70,7 +76,7 @@ class InferenceSettings(BaseModel):
     max_wait_ms: float = 20.0  # how long a half-full bucket waits
 
 
-class ClassifySettings(BaseModel):
+class ClassifySettings(_Group):
     max_in_flight: Annotated[int, Field(ge=1)] = 256
     commit_batch: Annotated[int, Field(ge=1)] = 256
     commit_linger_ms: float = 100.0
@@ -87,7 +93,7 @@ class ClassifySettings(BaseModel):
     start: Literal["from-beginning", "from-now"] = "from-beginning"  # a group with no offsets at all
 
 
-class RelaySettings(BaseModel):
+class RelaySettings(_Group):
     shards: Annotated[int, Field(ge=1, le=64)] = 4
     batch: Annotated[int, Field(ge=1)] = 1000
     poll_ms: float = 50.0
@@ -95,7 +101,7 @@ class RelaySettings(BaseModel):
     backlog_alarm: Annotated[int, Field(ge=1)] = 100_000
 
 
-class AdminSettings(BaseModel):
+class AdminSettings(_Group):
     """/livez, /readyz, /metrics. Loopback unless configured; port 0 picks a free one and logs it."""
 
     host: str = "127.0.0.1"

@@ -19,7 +19,7 @@ def an_event(video_id: str, ms: int = 150, ce_id: str = "", revision: int | None
 def judge(
     rows: list[Stored], labels: list[Announced], reviews: list[Announced] | None = None, published: int = 2
 ) -> DemoReport:
-    sent = {name: 100 for name in "abcd"[:published]}
+    sent = dict.fromkeys("abcd"[:published], 100)
     truth = {"a": ("food", "food.home_cooking"), "b": ("food", "food.street_food")}
     return summarise(sent, rows, labels, reviews or [], truth)
 
