@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
@@ -53,12 +53,15 @@ def all_scenarios() -> dict[int, Scenario]:
     return {module.NUMBER: module for module in sorted(modules, key=lambda module: module.NUMBER)}
 
 
-def planned(numbers: list[int], form: Form) -> Iterator[tuple[Scenario, GroupProtocol]]:
-    """What a form runs, in order."""
+def planned(
+    numbers: Sequence[int], form: Form, protocols: Sequence[GroupProtocol]
+) -> Iterator[tuple[Scenario, GroupProtocol]]:
+    """What a form runs, in order: the classic protocol belongs to the full form."""
     for number in numbers:
         scenario = all_scenarios()[number]
-        yield scenario, "consumer"
-        if form is Form.FULL and scenario.ALSO_CLASSIC:
+        if "consumer" in protocols:
+            yield scenario, "consumer"
+        if "classic" in protocols and scenario.ALSO_CLASSIC and form is Form.FULL:
             yield scenario, "classic"
 
 

@@ -1,4 +1,4 @@
-"""Fault 4: poison among good videos, through a real decoder and a real model; then nothing but poison."""
+"""Fault 4: poison among good videos, through real decoders and the demo's model; then nothing but poison."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tests.faults.lab import Lab
 from tests.faults.ledger import Input, judge
 from tests.faults.poison import INNER_HOSTS, PoisonValue, PoisonVideo, good_clips, mend, poison_values, poison_videos
 from tests.faults.scenarios import Form, Outcome, conclude, rng_of
-from tests.support.bundles import tiny_bundle
 
 NUMBER = 4
 TITLE = "poison"
@@ -36,10 +35,9 @@ def run(lab: Lab, form: Form) -> Outcome:
     shutil.copyfile(clips[0], outside)
     settings = {
         "classify__stub": "false",
-        "inference__bundle": str(_bundle(lab.folder / "bundle")),
         "inference__runtime": "onnxruntime",
         "inference__precision": "fp32",
-        "inference__vision_batch": "8",
+        "inference__vision_batch": "16",
         "inference__threads": "1",
         "media__file_root": str(root),
         "media__allowed_hosts": json.dumps(INNER_HOSTS),
@@ -54,11 +52,6 @@ def run(lab: Lab, form: Form) -> Outcome:
     with lab.field("halt", **settings) as field:
         alone = _nothing_but_poison(field, clips, root, form)
     return Outcome(NUMBER, TITLE, among.figures | alone.figures, among.failures + alone.failures)
-
-
-def _bundle(folder: Path) -> Path:
-    """Untrained and small: what is tried here is the way to the model, not its answers."""
-    return folder / "bundle" if folder.is_dir() else tiny_bundle(folder)
 
 
 # --- poison among good videos
