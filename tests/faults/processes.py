@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
 from tests.faults.worker import Order
@@ -79,8 +78,8 @@ class Worker:
 
     @property
     def tally(self) -> dict[str, int]:
-        """How often it reached each boundary. Only of a worker that has ended cleanly."""
-        found: dict[str, Any] = json.loads(self._tally.read_text())
+        """How often it reached each boundary; empty where it did not end cleanly."""
+        found: dict[str, int] = json.loads(self._tally.read_text()) if self._tally.exists() else {}
         return found
 
     def wait(self, timeout: float) -> bool:
