@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,11 +124,25 @@ def poison_values() -> list[PoisonValue]:
     ]
 
 
-def mend(paths: Sequence[Path], good: Path) -> None:
-    """Put a good video in each file's place."""
-    for path in paths:
-        shutil.copyfile(good, path.with_suffix(".new"))
-        path.with_suffix(".new").rename(path)
+def broken_store(folder: Path, count: int) -> list[Path]:
+    """Addresses of `count` files, every one of them broken."""
+    _fill(folder.with_name("broken"), count, b"this is no video\n")
+    folder.symlink_to("broken")
+    return [folder / f"{number}.mp4" for number in range(count)]
+
+
+def mend_store(folder: Path, count: int, good: Path) -> None:
+    """All files of the store are good from one moment to the next."""
+    _fill(folder.with_name("mended"), count, good.read_bytes())
+    link = folder.with_name("new-link")
+    link.symlink_to("mended")
+    link.replace(folder)
+
+
+def _fill(folder: Path, count: int, content: bytes) -> None:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.mp4").write_bytes(content)
 
 
 def _uri(path: Path) -> str:

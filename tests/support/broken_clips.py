@@ -33,8 +33,7 @@ def cuts(data: bytes, count: int) -> list[int]:
     edges = {offset + shift for _, offset, size in boxes(data) for shift in (0, 8, size - 1)}
     even = {len(data) * i // count for i in range(count)}
     places = sorted(place for place in edges | even if place < len(data))
-    step = max(1, len(places) // count)
-    return places[::step][:count]
+    return places if len(places) <= count else [places[number * len(places) // count] for number in range(count)]
 
 
 def claim_size(data: bytes, width: int, height: int) -> bytes:

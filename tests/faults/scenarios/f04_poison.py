@@ -16,7 +16,16 @@ from stream.store.messages import ERROR_CODE, ERROR_DETAIL
 from tests.faults.field import Field, wait_for
 from tests.faults.lab import Lab
 from tests.faults.ledger import Input, judge
-from tests.faults.poison import INNER_HOSTS, PoisonValue, PoisonVideo, good_clips, mend, poison_values, poison_videos
+from tests.faults.poison import (
+    INNER_HOSTS,
+    PoisonValue,
+    PoisonVideo,
+    broken_store,
+    good_clips,
+    mend_store,
+    poison_values,
+    poison_videos,
+)
 from tests.faults.scenarios import Form, Outcome, conclude, rng_of
 
 NUMBER = 4
@@ -162,10 +171,7 @@ def _wrong_letters(field: Field, expected: Sequence[tuple[str, str, str | None]]
 def _nothing_but_poison(field: Field, clips: Sequence[Path], root: Path, form: Form) -> Outcome:
     """Every file is broken, as after a fault of the store that serves them: halt, hold, and go on when it is mended."""
     count = 400 if form is Form.FULL else 120
-    files = [root / "all" / f"{number}.mp4" for number in range(count)]
-    (root / "all").mkdir(exist_ok=True)
-    for file in files:
-        file.write_bytes(b"this is no video\n")
+    files = broken_store(root / "store", count)
     field.start("relay")
     classify = field.start("classify")
     field.publish(count, uri=lambda number: files[number].as_uri())
@@ -178,7 +184,7 @@ def _nothing_but_poison(field: Field, clips: Sequence[Path], root: Path, form: F
         failures.append("offsets or dead letters moved while halted")
     if early := judge(field.read_back(), set()).committed_past_durable:
         failures.append(f"committed while halted: {early[:3]}")
-    mend(files, clips[0])
+    mend_store(root / "store", count, clips[0])
     mended = field.await_settled(count, 180)
     failures += field.stop()
     dead = {(video_id, revision) for video_id, revision in field.query("SELECT video_id, revision FROM dead_letters")}
