@@ -35,7 +35,8 @@ demo: .venv/.base ## real videos through Kafka, a decoder, a trained model and P
 	$(BIN)/reelsort demo
 
 test: .venv/.dev ## all tests but the long forms, on a real Kafka, Postgres and decoder
-	$(BIN)/pytest -m 'not long'
+	$(BIN)/pytest -m 'not long and not fault' -n 3 --dist worksteal
+	$(BIN)/pytest -m 'fault and not long'
 
 test-full: .venv/.dev ## the long forms too
 	$(BIN)/pytest
