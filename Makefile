@@ -34,12 +34,13 @@ endif
 demo: .venv/.base ## real videos through Kafka, a decoder, a trained model and Postgres; ends with a summary
 	$(BIN)/reelsort demo
 
-test: .venv/.dev ## all tests but the long forms, on a real Kafka, Postgres and decoder
-	$(BIN)/pytest -m 'not long and not fault' -n 3 --dist worksteal
-	$(BIN)/pytest -m 'fault and not long'
+test: .venv/.dev ## all tests, on a real Kafka, Postgres and decoder; the long forms are test-full's
+	$(BIN)/pytest -m 'not fault' -n 3 --dist worksteal
+	$(BIN)/pytest -m fault
 
-test-full: .venv/.dev ## the long forms too
-	$(BIN)/pytest
+test-full: .venv/.dev ## the long forms: thousands of examples a property, and every fault in full
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -m 'not fault' -n 3 --dist worksteal --timeout 3600
+	$(MAKE) faults
 
 faults: .venv/.dev ## kills, pauses and starves real processes; prints the ledger (SEED=n, ROUNDS=n, JSON=file)
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))

@@ -21,7 +21,8 @@ from tests.support import databases, session_stack
 from tests.support.kafka import await_leaders, delete
 
 hypothesis.settings.register_profile("reelsort", deadline=None)  # how busy a machine is fails no test
-hypothesis.settings.load_profile("reelsort")
+hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)  # `make test-full`
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reelsort"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
