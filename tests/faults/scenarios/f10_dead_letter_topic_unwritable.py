@@ -20,8 +20,9 @@ def run(lab: Lab, form: Form) -> Outcome:
     failures: list[str] = []
     with lab.field("unwritable") as field:
         field.delete_topic(VIDEO_DEAD)
-        field.send_raw([(b"poison", b"this is no event", []) for _ in range(poison_count)])
-        field.publish(healthy)
+        for number in range(poison_count):  # among healthy ones: nothing but poison would halt the job
+            field.send_raw([(f"poison-{number}".encode(), b"this is no event", [])])
+            field.publish(healthy // poison_count)
         relay = field.start("relay")
         field.start("classify")
         wait_for(lambda: field.handled() == poison_count + healthy, 90, lambda: f"{field.handled()} handled")
