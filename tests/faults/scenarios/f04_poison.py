@@ -69,20 +69,34 @@ def run(lab: Lab, form: Form) -> Outcome:
 def _among_good_videos(
     field: Field, clips: Sequence[Path], videos: Sequence[PoisonVideo], form: Form, rng: Random
 ) -> Outcome:
-    good_count, values = (300 if form is Form.FULL else 48), poison_values()
+    windows, good = (6, 50) if form is Form.FULL else (2, 24)
+    values = poison_values()
+    spread = _spread(videos, values, rng)
     field.start("relay")
     field.start("classify", bad_decoders=True)
     _publish_paced(field, clips, 2 * int(GOOD_PER_S), [])
     field.await_settled(len(field.published), 120)  # loaded and warm
-    clean, _ = _publish_paced(field, clips, good_count, [])
-    field.await_settled(len(field.published), 60)
-    neighbours, poisoned = _publish_paced(field, clips, good_count, _spread(videos, values, rng))
-    field.await_settled(len(field.published) + len(values), 120)
+    clean: list[Input] = []
+    neighbours: list[Input] = []
+    poisoned: dict[Input, PoisonVideo] = {}
+    sent = 0
+    for window in range(windows):  # in turns, so that whatever else the machine does meets both alike
+        clean += _publish_paced(field, clips, good, [])[0]
+        field.await_settled(len(field.published) + sent, 60)
+        part = spread[window * len(spread) // windows : (window + 1) * len(spread) // windows]
+        beside, bad = _publish_paced(field, clips, good, part)
+        neighbours += beside
+        poisoned |= bad
+        sent += len(part) - len(bad)
+        field.await_settled(len(field.published) + sent, 120)
     failures = field.stop()
 
     latency = _latencies(field)
     clean_p99, p99 = (_p99([latency[item] for item in inputs]) for inputs in (clean, neighbours))
-    if p99 > NEIGHBOUR_LIMIT * clean_p99:
+    limit = NEIGHBOUR_LIMIT * clean_p99
+    if form is Form.QUICK:  # few videos on a shared machine: at least nobody waits for a decoder that hangs
+        limit = max(limit, DECODE_TIMEOUT_S)
+    if p99 > limit:
         failures.append(f"p99 of neighbours is {p99:.2f} s, of a clean run {clean_p99:.2f} s")
     expected = [(item[0], video.name, video.code) for item, video in poisoned.items()]
     expected += [(value.name, value.name, value.code) for value in values]
