@@ -39,13 +39,21 @@ def test_the_base_install_has_no_torch(base_environment: Path) -> None:
 def test_the_base_install_classifies_a_file_with_the_bundle_it_ships(base_environment: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=2)
     answer = subprocess.run(
-        [base_environment / "bin" / "reelsort", "classify", str(clip), "--title", "十分钟学会番茄炒蛋", "--format", "json"],
+        [
+            base_environment / "bin" / "reelsort",
+            "classify",
+            str(clip),
+            "--title",
+            "十分钟学会番茄炒蛋",
+            "--format",
+            "json",
+        ],
         cwd=tmp_path,  # away from the checkout: the installed packages answer
         env={name: value for name, value in os.environ.items() if not name.startswith(("REELSORT_", "PYTHON"))},
         capture_output=True,
         text=True,
     )
     assert answer.returncode == 0, answer.stderr
-    (video,) = orjson.loads(answer.stdout)["videos"]
+    (video,) = orjson.loads(answer.stdout)["files"]
     assert video["route"] in ("accept", "accept_level1", "review")
     assert video["top_k"]
