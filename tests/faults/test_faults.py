@@ -13,7 +13,7 @@ from tests.faults.scenarios import Form, Scenario, all_scenarios, perform
 
 SEED = int(os.environ.get("FAULTS_SEED", "7"))
 
-pytestmark = [pytest.mark.fault, pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.stack, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
