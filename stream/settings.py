@@ -158,6 +158,10 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UserError(
+                f"there is no setting {where}", "mind the spelling: `reelsort config show` lists them all"
+            ) from error
         raise UserError(
             f"the setting {where} is wrong: {first['msg']}",
             f"set REELSORT_{where.upper().replace('.', '__')}, the flag, or {where} in the settings file",

@@ -38,7 +38,9 @@ def _ls(
     if output is Format.JSON:
         typer.echo(orjson.dumps({"codes": totals, "letters": [asdict(letter) for letter in letters]}))
         return
-    table = Table("id", "video", "rev", "code", "detail", "tries", "source", "died")
+    table = Table("id", "video", "rev", "code", "detail", "tries", "died", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"  # an id or a path that is cut short cannot be copied
     for letter in letters:
         table.add_row(
             str(letter.id),
@@ -47,7 +49,6 @@ def _ls(
             letter.code,
             escape(letter.detail[:80]),
             str(letter.attempts),
-            escape(letter.source),
             f"{letter.died_at:%Y-%m-%d %H:%M:%S}",
         )
     console = Console()

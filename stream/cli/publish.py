@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream.cli.options import Format, FormatOption
@@ -35,13 +36,25 @@ def _publish(
     root = (media_root or (path if folder else path.parent)).resolve()
     if uri_prefix is None:
         require_files(rows, root)
+    settings = load_settings()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if uri_prefix is None and not _readable(root, settings.media.file_root):
+        allowed = settings.media.file_root or "no folder"
+        console.print(
+            f"[yellow]note:[/yellow] with these settings, serve reads files below {escape(str(allowed))} alone; to "
+            f"have these videos labelled, start it with REELSORT_MEDIA__FILE_ROOT={escape(str(root))}"
+        )
     columns = (TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("publishing", total=len(rows))
         published = publish(
-            load_settings(), rows, root, uri_prefix=uri_prefix, rate=rate, on_send=lambda _: progress.advance(bar)
+            settings, rows, root, uri_prefix=uri_prefix, rate=rate, on_send=lambda _: progress.advance(bar)
         )
     if output is Format.JSON:
         typer.echo(orjson.dumps({"published": published.events, "seconds": round(published.seconds, 3)}))
     else:
         typer.echo(f"published {published.events} videos in {published.seconds:.1f} s")
+
+
+def _readable(folder: Path, file_root: Path | None) -> bool:
+    return file_root is not None and folder.is_relative_to(file_root.resolve())

@@ -162,3 +162,14 @@ def test_dead_letters_are_listed_shown_and_sent_round_again(dsn: str, capsys: py
 def test_a_letter_that_is_not_there_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["dlq", "show", "12345"]) == ExitCode.BAD_INPUT
     assert "12345" in capsys.readouterr().err
+
+
+def test_files_that_serve_would_refuse_are_named_before_they_become_dead_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_manifest(tmp_path, rows(1))
+    assert run(["publish", str(manifest)]) == ExitCode.OK
+    assert f"REELSORT_MEDIA__FILE_ROOT={tmp_path}" in capsys.readouterr().err
+    monkeypatch.setenv("REELSORT_MEDIA__FILE_ROOT", str(tmp_path))
+    assert run(["publish", str(manifest)]) == ExitCode.OK
+    assert "FILE_ROOT" not in capsys.readouterr().err
