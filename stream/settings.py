@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -139,7 +140,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = [init_settings, InitSettingsSource(settings_cls, _secrets_from_files()), env_settings]
+        assert isinstance(env_settings, EnvSettingsSource)
+        # names of files are read by _secrets_from_files; here they would count as misspelt settings
+        env_settings.env_vars = {
+            name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")
+        }
+        sources: list[PydanticBaseSettingsSource] = [
+            init_settings,
+            InitSettingsSource(settings_cls, _secrets_from_files()),
+            env_settings,
+        ]
         if config := os.environ.get("REELSORT_CONFIG"):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=Path(config)))
         return tuple(sources)
