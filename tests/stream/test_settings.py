@@ -17,7 +17,7 @@ def test_a_misspelt_setting_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REELSORT_MEDIA__ALLOW_HOSTS", '["cdn.example"]')
-    with pytest.raises(UserError, match="no setting media.allow_hosts"):
+    with pytest.raises(UserError, match=r"no setting media\.allow_hosts"):
         load_settings()
 
 
