@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -155,11 +155,19 @@ class Field:
         self.send_raw([(item.key, item.value, item.headers) for item in encoded])
 
     def send_raw(self, records: Sequence[RawRecord]) -> None:
+        """Returns once Kafka has all of them."""
         topic = self.names.actual(VIDEO_PUBLISHED)
+        refused: list[str] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                refused.append(error.str())
+
         for key, value, headers in records:
-            self._producer.produce(topic, value, key, headers=headers)
+            self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
             self._producer.poll(0)
         assert self._producer.flush(60) == 0
+        assert not refused, refused[0]
 
     # --- what comes out
 
@@ -189,7 +197,11 @@ class Field:
 
     def await_settled(self, inputs: int, timeout: float) -> float:
         """Seconds until rest; raises TimeoutError with what is missing."""
-        return wait_for(lambda: self.settled(inputs), timeout, lambda: f"{self.handled()} of {inputs} handled")
+        return wait_for(
+            lambda: self.settled(inputs),
+            timeout,
+            lambda: f"{self.handled()} of {inputs} handled, {self.uncommitted()} offsets uncommitted: {self.logs}",
+        )
 
     def committed(self) -> dict[int, int]:
         """partition of video.published.v1 -> the group's committed offset, 0 where there is none."""
