@@ -150,11 +150,23 @@ def _chunks(options: DatasetOptions) -> Iterator[tuple[Split, range]]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Children born inside ignore SIGINT while they import; one that comes meanwhile is raised at the end.
+
+    Blocking it for this thread is not enough: another thread takes it, and Python raises it here, inside the pool.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python raises interrupts in the main thread alone
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _depend_on_parent() -> None:
