@@ -85,6 +85,8 @@ def run_job(name: str, settings: Settings, stop: threading.Event) -> None:
                 "nothing is lost: start it again once the cluster answers",
                 ExitCode.UNREACHABLE,
             ) from error
+        except psycopg.errors.UndefinedTable as error:
+            raise UserError("the database lacks our tables", "run `reelsort db upgrade` first") from error
         except Exception:
             _log.exception("%s ends", name)
             raise

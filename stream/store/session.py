@@ -39,12 +39,20 @@ def connect(database: DatabaseSettings, name: str) -> psycopg.Connection[Any]:
 
 
 def connect_or_explain(database: DatabaseSettings, name: str) -> psycopg.Connection[Any]:
-    """connect() for a command or a start: raises UserError where there is no server or no such database."""
+    """connect() for a command or a start: raises UserError where there is no server or no such database.
+
+    What is said of a DSN that cannot be read quotes nothing of it: it may be a password.
+    """
     try:
         return connect(database, name)
+    except psycopg.ProgrammingError as error:
+        raise UserError(
+            "the database DSN cannot be read",
+            "write it as postgresql://USER@HOST:PORT/DATABASE (REELSORT_DATABASE__DSN)",
+        ) from error
     except psycopg.Error as error:
         raise UserError(
-            f"Postgres did not answer: {str(error).strip().splitlines()[-1]}",
+            f"Postgres did not answer: {str(error).strip().splitlines()[0]}",
             "check that the server runs and that REELSORT_DATABASE__DSN names it",
             ExitCode.UNREACHABLE,
         ) from error
