@@ -81,7 +81,11 @@ def test_a_folder_with_something_else_is_refused(made: Path) -> None:
 def underway(tmp_path: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process, in a group of its own, that makes tmp_path/set and has written some of its videos."""
     process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        # what a shell starts in the background ignores interrupts, and so would all it starts
+        ["env", "--default-signal=INT", sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         wait_until(lambda: bool(list(tmp_path.glob(".set.making-*/train/*.mp4"))))
