@@ -32,7 +32,7 @@ from stream.consumer.offsets import OffsetTracker
 from stream.consumer.policy import STEADY, CommitPolicy, StartPolicy
 from stream.consumer.records import Job, Record, TopicPartition
 from stream.consumer.start import begin_now
-from stream.consumer.watchdog import guard
+from stream.consumer.watchdog import end_process, guard, leave_without_goodbye
 from stream.kafka import connect, consumer_config, librdkafka_log, require_topics
 from stream.settings import Settings
 from stream.telemetry import metrics
@@ -123,7 +123,7 @@ class ConsumerRuntime:
                 self._turn()
             failed = False
         finally:
-            self._close(drain_s=0.0 if failed else min(self._drain_s, DRAIN_SHARE * self._max_poll_s))
+            self._close(0.0 if failed else min(self._drain_s, DRAIN_SHARE * self._max_poll_s), failed)
         if self._inbox.failure is not None:
             raise self._inbox.failure
 
@@ -354,7 +354,7 @@ class ConsumerRuntime:
             _, end = self._consumer.get_watermark_offsets(KafkaPartition(held.topic, held.partition), cached=True)
             self._lag.report(held, end, self._tracker.oldest(held), self._tracker.committable(held))
 
-    def _close(self, drain_s: float) -> None:
+    def _close(self, drain_s: float, failed: bool) -> None:
         """The job drains, the durable prefix is committed, the group is told. Within drain_s as a rule."""
         self._closing = True
         deadline = time.monotonic() + drain_s
@@ -364,7 +364,9 @@ class ConsumerRuntime:
         finally:
             self._settle()
             self._commit_now(self._tracker.partitions, CLOSE_S)
-            with guard("leaving the consumer group", CLOSE_S):
+            # a member that leaves while partitions move may wait for its coordinator for ever (consumer protocol)
+            on_stuck = end_process if failed or self._inbox.failure is not None else leave_without_goodbye
+            with guard("leaving the consumer group", CLOSE_S, on_stuck=on_stuck):
                 self._consumer.close()
             self._health.end("poll")
             self._joined.unmet("left the group")

@@ -13,15 +13,22 @@ EXIT_STUCK = 70  # EX_SOFTWARE: an orchestrator restarts us
 _log = logging.getLogger(__name__)
 
 
-def _end_process(what: str, seconds: float) -> None:
-    """No clean-up: a thread that hangs inside C would hang the interpreter's own exit as well."""
+def end_process(what: str, seconds: float) -> None:
+    """With an exit code that asks for a restart. No clean-up: a thread that hangs inside C would hang the interpreter's own exit as well."""
     _log.critical("%s did not return within %.1f s: ending this process, uncommitted records come again", what, seconds)
     sys.stderr.flush()
     os._exit(EXIT_STUCK)
 
 
+def leave_without_goodbye(what: str, seconds: float) -> None:
+    """For a call after which nothing is left to do: all is committed, and the group finds out by itself."""
+    _log.warning("%s did not return within %.1f s: nothing is left to do, ending this process", what, seconds)
+    sys.stderr.flush()
+    os._exit(0)
+
+
 @contextmanager
-def guard(what: str, seconds: float, on_stuck: Callable[[str, float], None] = _end_process) -> Iterator[None]:
+def guard(what: str, seconds: float, on_stuck: Callable[[str, float], None] = end_process) -> Iterator[None]:
     """End the process if the body takes longer than `seconds`.
 
     For librdkafka calls whose own timeout does not hold when a coordinator goes away (librdkafka#5456, #5511).
