@@ -14,7 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def end_process(what: str, seconds: float) -> None:
-    """With an exit code that asks for a restart. No clean-up: a thread that hangs inside C would hang the interpreter's own exit as well."""
+    """With an exit code that asks for a restart, and no clean-up.
+
+    A thread that hangs inside C would hang the interpreter's own exit as well.
+    """
     _log.critical("%s did not return within %.1f s: ending this process, uncommitted records come again", what, seconds)
     sys.stderr.flush()
     os._exit(EXIT_STUCK)
