@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.errors import StackError
 from deploy.local.jars import Jar, JarLock, ensure_jars, read_lock, wanting
-from tests.support.sockets import free_port
+from deploy.local.ports import free_port
 
 CONTENT = {"org.example:one:1.0": b"the first jar", "org.example:two:2.0": b"the second jar"}
 LOCK = JarLock(

@@ -14,9 +14,3 @@ def taken(ports: Iterable[int]) -> Iterator[None]:
         for port in ports:
             open_sockets.enter_context(socket.create_server(("127.0.0.1", port)))
         yield
-
-
-def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from models.synthetic.make import DATASET, MANIFEST, DatasetOptions, make_dataset
 from schemas.errors import UserError
 from schemas.manifest import ManifestRow
+from tests.support.waiting import wait_until
 
 OPTIONS = DatasetOptions(seed=4, counts={"train": 12, "test": 8})
 _MAKE = (
@@ -88,7 +88,7 @@ def underway(tmp_path: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]
         start_new_session=True,
     )
     try:
-        wait_until(lambda: bool(list(tmp_path.glob(".set.making-*/train/*.mp4"))))
+        wait_until(lambda: list(tmp_path.glob(".set.making-*/train/*.mp4")), timeout_s=60)
         yield process
     finally:
         process.kill()
@@ -128,10 +128,3 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert "cannot be written" in done.stdout
     assert list(tmp_path.iterdir()) == []
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
