@@ -64,8 +64,10 @@ def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Text = Annotated[str, Field(max_length=100_000), AfterValidator(_storable)]
-Key = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+# _storable() where pydantic checks it by itself: it refuses lone surrogates in every str
+_NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Field(max_length=100_000, pattern=_NO_NUL)]
+Key = Annotated[str, Field(min_length=1, max_length=256, pattern=_NO_NUL)]
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 PlainObject = Annotated[dict[str, Any], AfterValidator(_plain_object)]
 Revision = Annotated[int, Field(ge=0, le=INT_MAX, strict=True)]
@@ -87,13 +89,13 @@ class VideoPublished(Event):
     video_id: Key
     revision: Revision = 0
     author_id: Key
-    media_uri: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_storable)]
+    media_uri: Annotated[str, Field(min_length=1, max_length=4096, pattern=_NO_NUL)]
     published_at: Instant
     title: Text = ""
     ocr: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
     asr: Text = ""
     tags: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
-    language: Annotated[str, Field(max_length=35), AfterValidator(_storable)] = "zh"
+    language: Annotated[str, Field(max_length=35, pattern=_NO_NUL)] = "zh"
     duration_s: Seconds | None = None
     content_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 

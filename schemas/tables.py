@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -69,7 +70,7 @@ class Video(Table):
     media_uri: Mapped[str]
     published_at: Mapped[datetime]
     title: Mapped[str]
-    payload: Mapped[dict[str, Any]]  # the event's other fields (ocr, asr, tags, …)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)  # the event's other fields (ocr, asr, tags, …)
     removed_at: Mapped[datetime | None]
     traceparent: Mapped[str | None]
     first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -91,21 +92,16 @@ class Prediction(Table):
 
 
 class DecisionRow(Table):
-    """Every decision ever made, with the evidence it saw. Append-only."""
+    """Every decision ever made, with the evidence it saw. Append-only.
+
+    One publish decision per (video, revision, model), one replay decision per run: their decision_id is derived from
+    just these (schemas.ids), so the primary key says so.
+    """
 
     __tablename__ = "decisions"
     __table_args__ = (
-        # one publish decision per (video, revision, model); one replay decision per run
-        Index(
-            "uq_decisions_once",
-            "video_id",
-            "revision",
-            "model_id",
-            "run_id",
-            unique=True,
-            postgresql_where=text("trigger IN ('publish', 'replay')"),
-        ),
-        Index("ix_decisions_decided_at", "decided_at"),
+        # rows come in the order of this column: block ranges cost nothing to keep, and suffice to find an hour
+        Index("ix_decisions_decided_at", "decided_at", postgresql_using="brin"),
         CheckConstraint("source IN ('model', 'human')", name="source"),
         CheckConstraint(
             "trigger IN ('publish', 'engagement', 'author', 'replay', 'review', 'rollback')", name="trigger"
@@ -230,7 +226,7 @@ class Outbox(Table):
     topic: Mapped[str]  # standard name; the relay maps it
     key: Mapped[str]
     value: Mapped[bytes | None]  # null is a tombstone
-    headers: Mapped[dict[str, Any]]
+    headers: Mapped[dict[str, Any]] = mapped_column(JSON)  # written and read once: nobody looks inside
     available_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -261,10 +257,13 @@ class DeadLetter(Table):
 
 
 class Attempt(Table):
-    """Inputs in hand, counted before decode, so that one that kills the process is found."""
+    """Inputs in hand, counted before decode, so that one that kills the process is found.
+
+    Unlogged: after a crash of Postgres itself it is empty, and a suspect needs one death more to be found again.
+    """
 
     __tablename__ = "attempts"
-    __table_args__ = ({"postgresql_with": QUEUE_STORAGE | {"fillfactor": 70}},)
+    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": QUEUE_STORAGE | {"fillfactor": 70}},)
 
     video_id: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int] = mapped_column(Integer, primary_key=True)

@@ -65,6 +65,9 @@ def consumer_config(settings: Settings, group: str) -> Config:
         config["session.timeout.ms"] = session_ms
         config["heartbeat.interval.ms"] = min(3000, session_ms // 3)  # two may be lost
         config["partition.assignment.strategy"] = "range"
+    else:
+        # topic by topic: the broker's own default may give one member all the busy partitions and another the idle ones
+        config["group.remote.assignor"] = "range"
     return _common(kafka, f"{group}") | config | _options(kafka)
 
 

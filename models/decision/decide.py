@@ -56,42 +56,26 @@ def decide_many(evidences: Sequence[Evidence], policy: Policy) -> list[Decision]
     accept_level1 = ~accept & (answers.level1_probability >= level1_threshold)
     tail = np.zeros(len(policy.parent), dtype=np.bool_)
     tail[list(policy.tail_classes)] = True
-    columns = zip(
-        evidences,
-        accept.tolist(),
-        accept_level1.tolist(),
-        _WITHHELD[(~sure2).astype(np.intp) + 2 * ~answers.clear + 4 * tail[answers.level2]].tolist(),
+    audit = [
+        published and in_audit_sample(evidence.video_id, evidence.revision, policy.audit_rate)
+        for evidence, published in zip(evidences, (accept | accept_level1).tolist(), strict=True)
+    ]
+    reasons = _bits(~sure2, ~answers.clear, tail[answers.level2], accept, np.asarray(audit))
+    columns = zip(  # in the order of Decision's fields
+        _ROUTES[accept + 2 * accept_level1].tolist(),
         answers.level1.tolist(),
         answers.level2.tolist(),
+        np.where(accept, answers.level2_probability, answers.level1_probability).tolist(),
         answers.level1_probability.tolist(),
         answers.level2_probability.tolist(),
         answers.margin.tolist(),
-        level1_threshold.tolist(),
-        level2_threshold.tolist(),
-        answers.top_classes.tolist(),
-        answers.top_probabilities.tolist(),
+        map(_paired, answers.top_classes.tolist(), answers.top_probabilities.tolist()),
+        np.where(accept, level2_threshold, level1_threshold).tolist(),
+        audit,
+        _REASONS[reasons].tolist(),
         strict=True,
     )
-    decisions = []
-    for evidence, both, first, withheld, level1, level2, p1, p2, margin, t1, t2, classes, top in columns:
-        audit = (both or first) and in_audit_sample(evidence.video_id, evidence.revision, policy.audit_rate)
-        reasons = () if both else withheld
-        decisions.append(
-            Decision(
-                route=Route.ACCEPT if both else Route.ACCEPT_LEVEL1 if first else Route.REVIEW,
-                level1=level1,
-                level2=level2,
-                confidence=p2 if both else p1,
-                level1_probability=p1,
-                level2_probability=p2,
-                margin=margin,
-                top_k=tuple(zip(classes, top, strict=True)),
-                threshold=t2 if both else t1,
-                audit=audit,
-                reasons=(*reasons, Reason.AUDIT_SAMPLE) if audit else reasons,
-            )
-        )
-    return decisions
+    return list(map(Decision._make, columns))
 
 
 def best_answers(probabilities: Probabilities, policy: Policy) -> Answers:
@@ -129,13 +113,25 @@ def in_audit_sample(video_id: str, revision: int, rate: float) -> bool:
     return int.from_bytes(digest) < rate * 2.0**64
 
 
-def _withheld_reasons() -> NDArray[np.object_]:
-    """Why level 2 is not published, by the three bits unsure, unclear, tail."""
-    table = np.empty(8, dtype=np.object_)
-    for bits in range(8):
-        named = ((1, Reason.LOW_CONFIDENCE), (2, Reason.LOW_MARGIN), (4, Reason.TAIL_CLASS))
-        table[bits] = tuple(reason for bit, reason in named if bits & bit)
-    return table
+def _paired(classes: Sequence[int], probabilities: Sequence[float]) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(classes, probabilities, strict=True))
 
 
-_WITHHELD = _withheld_reasons()
+def _bits(*flags: BoolArray) -> IntArray:
+    """[B]: the flags of each row as one number, the first flag being bit 0."""
+    numbers = np.zeros(len(flags[0]), dtype=np.int64)
+    for place, flag in enumerate(flags):
+        numbers += flag.astype(np.int64) << place
+    return numbers
+
+
+def _reasons_of(number: int) -> tuple[Reason, ...]:
+    """Why level 2 is not published, and whether people also see what is, by the bits of _bits()."""
+    unsure, unclear, tail, accepted, audit = (bool(number >> place & 1) for place in range(5))
+    withheld = ((unsure, Reason.LOW_CONFIDENCE), (unclear, Reason.LOW_MARGIN), (tail, Reason.TAIL_CLASS))
+    reasons = () if accepted else tuple(reason for holds, reason in withheld if holds)
+    return (*reasons, Reason.AUDIT_SAMPLE) if audit else reasons
+
+
+_ROUTES = np.array([Route.REVIEW, Route.ACCEPT, Route.ACCEPT_LEVEL1], dtype=np.object_)
+_REASONS = np.fromiter(map(_reasons_of, range(32)), dtype=np.object_, count=32)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What a label's place rests on.
 
     promotion_epoch: the promotion under which a model decided, raised by every promote and rollback; a rescore inherits

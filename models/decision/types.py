@@ -1,9 +1,13 @@
-"""What a decision is made of: evidence in, policy beside it, decision out. Frozen data, no behaviour."""
+"""What a decision is made of: evidence in, policy beside it, decision out. Frozen data, no behaviour.
+
+What is made for every video is a NamedTuple: as immutable as a frozen dataclass, and made in a third of the time.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +36,7 @@ class Reason(StrEnum):
     REPORTED = "reported"
 
 
-@dataclass(frozen=True, slots=True)
-class ContentEvidence:
+class ContentEvidence(NamedTuple):
     """What the model said of the content alone.
 
     level1_logits: [C1] raw, level2_logits: [C2] raw; both in taxonomy order.
@@ -64,8 +67,7 @@ class EngagementEvidence:
     reports: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """All that decide() may look at. A missing signal is None, never a zero."""
 
     video_id: str
@@ -98,8 +100,7 @@ class Policy:
     top_k: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome for one video. level indices are in taxonomy order.
 
     level1/level2 are the model's best answers even where the route withholds them; `confidence` is the probability of
@@ -116,4 +117,4 @@ class Decision:
     top_k: tuple[tuple[int, float], ...]  # (level-2 index, probability), best first
     threshold: float  # the threshold `confidence` was held against
     audit: bool = False
-    reasons: tuple[Reason, ...] = field(default=())
+    reasons: tuple[Reason, ...] = ()

@@ -183,7 +183,7 @@ class Committer:
     # --- the breaker: when nearly all inputs are poison, nothing is given up and offsets hold
 
     def _breaks(self, outcome: Outcome) -> bool:
-        if isinstance(outcome, Analysed | Dead):
+        if isinstance(outcome, (Analysed, Dead)):
             was_open = self._breaker.is_open
             self._breaker.observe(isinstance(outcome, Dead))
             if was_open != self._breaker.is_open:

@@ -115,7 +115,7 @@ class Hand:
 
     def start(self, flight: Flight) -> bool:
         """Whether it may go on; if so drains wait for it from now on, if not it is dropped."""
-        with self._changed:
+        with self._lock:
             if not (self._over or self._closing or self._closed):
                 flight.started = True
                 return True
@@ -127,8 +127,10 @@ class Hand:
 
     def keep(self, flight: Flight) -> bool:
         """Whether any of its records is still ours; if not it is dropped."""
-        with self._changed:
-            if not self._over or any(self._ours(each, ()) for each in flight.inputs):
+        if not self._over:
+            return True
+        with self._lock:
+            if any(self._ours(each, ()) for each in flight.inputs):
                 return True
             self._drop(flight)
             return False

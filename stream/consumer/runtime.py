@@ -44,7 +44,7 @@ READ_BATCH = 1000  # records a turn: a turn stays far below the pause and commit
 IDLE_POLL_S = 0.1  # how long a turn waits for a record, and so how late a stop is seen
 PAUSED_TURN_S = 0.1  # how often callbacks are served while paused
 # librdkafka throws prefetched records away at a pause, so a job that is full for a moment is waited for
-PAUSE_GRACE_S = 0.05
+PAUSE_GRACE_S = 0.5
 LOW_WATER = 0.5  # of max_in_flight: reading resumes below it
 REVOKE_SHARE = 0.2  # of max.poll.interval: the time given to finish work at a revocation
 DRAIN_SHARE = 0.8  # of max.poll.interval: a longer drain at the end would cost the membership, and so the commit

@@ -37,9 +37,19 @@ class Announcer:
 
     def __init__(self, model: LiveModel, now: datetime) -> None:
         self._model = model
-        self._now = now
         self._due = pg.timestamptz(now)
         self._headers = {event_type: _header_template(event_type, now) for event_type in (_LABEL_TYPE, _REQUESTED_TYPE)}
+        shared_by_labels = {
+            "source": "model",
+            "trigger": Trigger.PUBLISH,
+            "taxonomy_id": model.taxonomy_id,
+            "encoder_id": model.encoder_id,
+            "policy_id": model.policy_id,
+            "model_id": model.model_id,
+            "evidence": NO_SIGNALS,
+            "decided_at": now,
+        }
+        self._label_tail = b"," + orjson.dumps(shared_by_labels)[1:]
 
     def label(self, decided: Decided) -> OutboxRow:
         """LabelDecided, as JSON text: the fields of schemas.events, which a contract test holds this to."""
@@ -58,24 +68,17 @@ class Announcer:
             "confidence": decision.confidence if public else None,
             "threshold": decision.threshold,
             "top_k": orjson.Fragment(decided.top_k) if public else (),
-            "source": "model",
-            "trigger": Trigger.PUBLISH,
-            "taxonomy_id": model.taxonomy_id,
-            "encoder_id": model.encoder_id,
-            "policy_id": model.policy_id,
-            "model_id": model.model_id,
-            "evidence": NO_SIGNALS,
             "reasons": decision.reasons,
-            "decided_at": self._now,
         }
-        return self._row(VIDEO_LABELS, decided, _LABEL_TYPE, decided.decision_id, orjson.dumps(body))
+        value = orjson.dumps(body)[:-1] + self._label_tail
+        return self._row(VIDEO_LABELS, decided, _LABEL_TYPE, decided.decision_id, value)
 
-    def review(self, decided: Decided, task_id: UUID, priority: float, deadline: datetime) -> OutboxRow:
+    def review(self, decided: Decided, task_id: bytes, priority: float, deadline: datetime) -> OutboxRow:
         """ReviewRequested. An audit sample is blind: it never shows what the model said."""
         video, decision, model = decided.video, decided.decision, self._model
         blind = decision.audit
         body = {
-            "task_id": task_id,
+            "task_id": ids.text_of(task_id),
             "decision_id": ids.text_of(decided.decision_id),
             "video_id": video.video_id,
             "revision": video.revision,
@@ -90,20 +93,19 @@ class Announcer:
             "reasons": (Reason.AUDIT_SAMPLE,) if blind else decision.reasons,
             "deadline_at": deadline,
         }
-        return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id.bytes, orjson.dumps(body))
+        return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id, orjson.dumps(body))
 
     def _row(self, topic: str, decided: Decided, event_type: str, cause: bytes, value: bytes) -> OutboxRow:
         # headers hold no character that JSON would escape: a uuid, and a traceparent that traceparent_of has checked
         headers = self._headers[event_type] + ids.event_id_text(event_type, cause).encode()
         if decided.traceparent is not None:
             headers += b'","traceparent":"' + decided.traceparent.encode()
-        video_id = decided.video.video_id
         return (
-            pg.int2(ids.shard_of(video_id)),
+            _SHARDS[ids.shard_of(decided.video.video_id)],
             _TOPICS[topic],
-            pg.text(video_id),
+            decided.key,
             pg.data(value),
-            pg.json_text(headers + b'"}'),
+            pg.data(headers + b'"}'),
             self._due,
         )
 
@@ -207,11 +209,11 @@ def _row(
     topic: str, key: str, value: bytes | None, headers: Mapping[str, str | None], available_at: datetime
 ) -> OutboxRow:
     return (
-        pg.int2(ids.shard_of(key)),
+        _SHARDS[ids.shard_of(key)],
         _TOPICS[topic],
         pg.text(key),
         pg.data_or_null(value),
-        pg.jsonb(headers),
+        pg.json(headers),
         pg.timestamptz(available_at),
     )
 
@@ -226,6 +228,7 @@ def _header_template(event_type: str, now: datetime) -> bytes:
 _LABEL_TYPE = EVENT_TYPES[LabelDecided]
 _REQUESTED_TYPE = EVENT_TYPES[ReviewRequested]
 _WITHDRAWN_TYPE = EVENT_TYPES[ReviewWithdrawn]
+_SHARDS = tuple(pg.int2(shard) for shard in range(ids.SHARDS))
 _TOPICS: Mapping[str, Field] = {
     topic: pg.text(topic) for topic in (VIDEO_LABELS, VIDEO_REVIEW, VIDEO_RETRY, VIDEO_DEAD)
 }

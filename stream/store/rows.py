@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from uuid import UUID
 
 import numpy as np
 import orjson
 
-from models.decision.types import Decision, FloatArray, Route
+from models.decision.types import Decision, Route
 from schemas.events import LabelStatus, Trigger, VideoPublished
 from stream.classify.analyse import Analysis
 from stream.store import encoding as pg
@@ -44,6 +43,7 @@ class Decided:
     """One decision of a batch. label_revision is None where it never came into force."""
 
     video: VideoPublished
+    key: Field  # its video_id, encoded once for all the rows it leads
     decision: Decision
     decision_id: bytes  # of a uuid
     label_revision: int | None
@@ -68,7 +68,7 @@ def video_fields(video: VideoPublished, traceparent: str | None) -> tuple[Field,
         pg.text(video.media_uri),
         pg.timestamptz(video.published_at),
         pg.text(video.title),
-        pg.jsonb(payload),
+        pg.json(payload),
         pg.text_or_null(traceparent),
     )
 
@@ -80,61 +80,59 @@ class RowBuilder:
         self._model = model
         self._now = pg.timestamptz(now)
         self._encoder = pg.text(model.encoder_id)
-        self._made_by = b"".join(
-            (
-                pg.text(Trigger.PUBLISH.value),
-                _MODEL,
-                pg.text(model.model_id),
-                self._encoder,
-                pg.text(model.policy_id),
-                pg.text(model.taxonomy_id),
-                pg.int8(model.epoch),
-            )
+        made_by = (
+            pg.text(Trigger.PUBLISH.value),
+            _MODEL,
+            pg.text(model.model_id),
+            self._encoder,
+            pg.text(model.policy_id),
+            pg.text(model.taxonomy_id),
+            pg.int8(model.epoch),
         )
-        self._label_head = pg.int8(model.epoch)
-        self._label_tail = (pg.text(model.taxonomy_id), pg.text(model.model_id), _EVIDENCE, self._now)
+        self._made_by = {route: b"".join((*made_by, pg.text(route.value))) for route in Route}
+        self._decision_tail = _EVIDENCE + self._now
+        self._label_head = {
+            route: b"".join((pg.int8(model.epoch), pg.text(status.value), _MODEL))
+            for route, status in STATUS_OF_ROUTE.items()
+        }
+        self._label_tail = b"".join((pg.text(model.taxonomy_id), pg.text(model.model_id), _EVIDENCE, self._now))
         self._level1, self._level2 = _category_fields(model.level1), _category_fields(model.level2)
 
     def predictions(self, answers: Sequence[tuple[VideoPublished, Analysis]]) -> list[tuple[Field, ...]]:
-        """Rows of many; the arrays are cast in one go."""
+        """Rows of many; the arrays are encoded in one go."""
         if not answers:
             return []
         analyses = [analysis for _, analysis in answers]
-        level1 = _encoded([analysis.level1_logits for analysis in analyses], "<f4")
-        level2 = _encoded([analysis.level2_logits for analysis in analyses], "<f4")
-        embedding = _encoded([analysis.embedding for analysis in analyses], "<f2")
+        arrays = pg.bytea_columns(
+            np.asarray([analysis.level1_logits for analysis in analyses], "<f4"),
+            np.asarray([analysis.level2_logits for analysis in analyses], "<f4"),
+            np.asarray([analysis.embedding for analysis in analyses], "<f2"),
+        )
         return [
             (
                 pg.text(video.video_id),
                 pg.int4(video.revision),
                 self._encoder,
-                first,
-                second,
-                embedded,
+                encoded,
                 pg.float4_array(analysis.frame_times),
                 self._now,
             )
-            for (video, analysis), first, second, embedded in zip(answers, level1, level2, embedding, strict=True)
+            for (video, analysis), encoded in zip(answers, arrays, strict=True)
         ]
 
     def decision(self, decided: Decided) -> tuple[Field, ...]:
-        decision = decided.decision
+        decision, revision, label_revision = decided.decision, decided.video.revision, decided.label_revision
         return (
-            pg.text(decided.video.video_id),
+            decided.key,
             pg.data(decided.decision_id),
-            pg.int4(decided.video.revision),
-            pg.int8_or_null(decided.label_revision),
-            self._made_by,
-            _ROUTES[decision.route],
+            pg.int4(revision) + NULL if label_revision is None else pg.int4_int8(revision, label_revision),
+            self._made_by[decision.route],
             self._level1[decision.level1],
             self._level2[decision.level2],
-            pg.float8(decision.confidence),
-            pg.float8(decision.threshold),
-            pg.boolean(decision.audit),
-            _reasons(tuple(decision.reasons)),
-            pg.json_text(decided.top_k),
-            _EVIDENCE,
-            self._now,
+            pg.float8_float8_boolean(decision.confidence, decision.threshold, decision.audit),
+            _reasons(decision.reasons),
+            pg.jsonb_text(decided.top_k),
+            self._decision_tail,
         )
 
     def label(self, decided: Decided) -> tuple[Field, ...]:
@@ -143,28 +141,25 @@ class RowBuilder:
         accepted = decision.route is Route.ACCEPT
         public = decision.route is not Route.REVIEW
         return (
-            pg.text(video.video_id),
+            decided.key,
             pg.data(decided.decision_id),
-            pg.int4(video.revision),
-            pg.int8(decided.label_revision),
-            self._label_head,
-            _STATUSES[decision.route],
-            _MODEL,
+            pg.int4_int8(video.revision, decided.label_revision),
+            self._label_head[decision.route],
             self._level1[decision.level1] if public else NULL,
             self._level2[decision.level2] if accepted else NULL,
             pg.float8(decision.confidence) if public else NULL,
             pg.text(video.author_id),
             pg.timestamptz(video.published_at),
-            *self._label_tail,
+            self._label_tail,
         )
 
-    def task(self, decided: Decided, task_id: UUID, priority: float, deadline: datetime) -> tuple[Field, ...]:
+    def task(self, decided: Decided, task_id: bytes, priority: float, deadline: datetime) -> tuple[Field, ...]:
         return (
-            pg.text(decided.video.video_id),
-            pg.uuid(task_id),
+            decided.key,
+            pg.data(task_id),
             pg.int4(decided.video.revision),
             pg.data(decided.decision_id),
-            _reasons(tuple(decided.decision.reasons)),
+            _reasons(decided.decision.reasons),
             pg.float8(priority),
             self._now,
             pg.timestamptz(deadline),
@@ -183,16 +178,6 @@ def priority_of(decision: Decision, model: LiveModel) -> float:
 
 _MODEL = pg.text("model")
 _EVIDENCE = pg.jsonb(NO_SIGNALS)
-_ROUTES = {route: pg.text(route.value) for route in Route}
-_STATUSES = {route: pg.text(status.value) for route, status in STATUS_OF_ROUTE.items()}
-
-
-def _encoded(arrays: Sequence[FloatArray], dtype: str) -> list[Field]:
-    """bytea fields of arrays of one shape."""
-    block = np.stack(arrays).astype(dtype, copy=False)
-    size = block[0].nbytes
-    content, head = block.tobytes(), pg.length(size)
-    return [head + content[at : at + size] for at in range(0, len(content), size)]
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
@@ -88,23 +87,26 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
 
 
 _LOCK = """
-INSERT INTO videos AS v (video_id, revision, author_id, media_uri, published_at, title, payload, traceparent)
-SELECT * FROM unnest(%b::text[], %b::int4[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::jsonb[],
-                     %b::text[])
-    AS p(video_id, revision, author_id, media_uri, published_at, title, payload, traceparent)
- ORDER BY video_id COLLATE "C"
-ON CONFLICT (video_id) DO UPDATE
-   SET revision = excluded.revision, author_id = excluded.author_id, media_uri = excluded.media_uri,
-       published_at = excluded.published_at, title = excluded.title, payload = excluded.payload,
-       traceparent = excluded.traceparent, removed_at = NULL
- WHERE excluded.revision > v.revision AND (v.removed_at IS NULL OR excluded.published_at > v.removed_at)
-RETURNING v.video_id, v.xmax = 0
+WITH locked AS (
+    INSERT INTO videos AS v (video_id, revision, author_id, media_uri, published_at, title, payload, traceparent)
+    SELECT * FROM unnest(%b::text[], %b::int4[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::json[],
+                         %b::text[])
+        AS p(video_id, revision, author_id, media_uri, published_at, title, payload, traceparent)
+     ORDER BY video_id COLLATE "C"
+    ON CONFLICT (video_id) DO UPDATE
+       SET revision = excluded.revision, author_id = excluded.author_id, media_uri = excluded.media_uri,
+           published_at = excluded.published_at, title = excluded.title, payload = excluded.payload,
+           traceparent = excluded.traceparent, removed_at = NULL
+     WHERE excluded.revision > v.revision AND (v.removed_at IS NULL OR excluded.published_at > v.removed_at)
+    RETURNING v.xmax = 0 AS inserted
+)
+SELECT count(*) FROM locked WHERE inserted
 """
 
 
 def _lock_videos(cursor: Cursor, batch: Batch) -> Mapping[str, Known]:
-    """Lock the row of every video of the batch; what is known of those seen before. (A conflict locks even where its
-    WHERE leaves the row as it is.)"""
+    """Lock the row of every video of the batch; what is known of them, unless all are new. (A conflict locks even where
+    its WHERE leaves the row as it is.)"""
     newest: dict[str, tuple[VideoPublished, str | None]] = {}
     for video, traceparent in _published(batch):
         held = newest.get(video.video_id)
@@ -123,12 +125,12 @@ def _lock_videos(cursor: Cursor, batch: Batch) -> Mapping[str, Known]:
             pg.text_column(columns[3]),
             pg.timestamptz_column(columns[4]),
             pg.text_column(columns[5]),
-            pg.jsonb_column(columns[6]),
+            pg.json_column(columns[6]),
             pg.text_column(columns[7]),
         ],
     )
-    seen_before = newest.keys() - {video_id for video_id, inserted in cursor if inserted}
-    return prior.read_known(cursor, seen_before) if seen_before else {}
+    all_are_new = cursor.fetchone() == (len(newest),)
+    return {} if all_are_new else prior.read_known(cursor, newest)
 
 
 def _published(batch: Batch) -> Iterable[tuple[VideoPublished, str | None]]:
@@ -171,6 +173,7 @@ def _decide(
     decided = [
         Decided(
             video=each.video,
+            key=pg.text(each.video.video_id),
             decision=decision,
             decision_id=ids.decision_bytes(each.video.video_id, each.video.revision, model.model_id, "", _PUBLISH),
             label_revision=winners.get((each.video.video_id, each.video.revision)),
@@ -189,9 +192,8 @@ def _winners(chosen: Sequence[Analysed], known: Mapping[str, Known], model: Live
     best: dict[str, Standing] = {}
     for each in chosen:
         video_id = each.video.video_id
-        held = known.get(video_id)
-        current = best.get(video_id) or (held.label if held else None)
-        candidate = Standing(revision=each.video.revision, promotion_epoch=model.epoch)
+        current = best.get(video_id) or (known[video_id].label if video_id in known else None)
+        candidate = Standing(each.video.revision, model.epoch)
         if supersedes(current, candidate):
             best[video_id] = candidate
     return {
@@ -249,7 +251,7 @@ def _replace_tasks(
     for each in in_force:
         decision = each.decision
         if decision.route is Route.REVIEW or decision.audit:
-            task_id, priority = ids.task_id(UUID(bytes=each.decision_id)), priority_of(decision, model)
+            task_id, priority = ids.task_bytes(each.decision_id), priority_of(decision, model)
             tasks.append(rows.task(each, task_id, priority, deadline))
             outbox.append(announcer.review(each, task_id, priority, deadline))
     _copy(cursor, "review_tasks", TASK_COLUMNS, tasks)

@@ -75,7 +75,8 @@ def test_checks_and_storage_are_those_of_the_models(dsn: str, empty_dsn: str) ->
         " WHERE connamespace = 'public'::regnamespace AND conrelid <> coalesce(to_regclass(%(version)s), 0) ORDER BY 1"
     )
     storage = (
-        "SELECT relname, (SELECT array_agg(option ORDER BY option) FROM unnest(reloptions) AS option) AS options"
+        "SELECT relname, relpersistence,"
+        " (SELECT array_agg(option ORDER BY option) FROM unnest(reloptions) AS option) AS options"
         " FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> %(version)s"
         " ORDER BY 1"
     )

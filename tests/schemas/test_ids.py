@@ -14,6 +14,7 @@ from schemas.ids import (
     event_id,
     event_id_text,
     shard_of,
+    task_bytes,
     task_id,
     text_of,
 )
@@ -73,6 +74,7 @@ def test_shards_are_even() -> None:
 def test_the_quick_forms_are_the_same_ids(video_id: str, revision: int) -> None:
     decision = decision_id(video_id, revision, "model-a", "", "publish")
     assert decision_bytes(video_id, revision, "model-a", "", "publish") == decision.bytes
+    assert task_bytes(decision.bytes) == task_id(decision).bytes
     assert text_of(decision.bytes) == str(decision)
     assert event_id_text("reelsort.label.decided.v1", decision.bytes) == str(
         event_id("reelsort.label.decided.v1", decision)

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("alone", sa.Integer(), server_default="0", nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("video_id", "revision", name=op.f("pk_attempts")),
+        prefixes=["UNLOGGED"],
         postgresql_with=QUEUE_STORAGE | {"fillfactor": 70},
     )
     op.create_table(
@@ -145,14 +146,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("video_id", "decision_id", name=op.f("pk_decisions")),
     )
-    op.create_index("ix_decisions_decided_at", "decisions", ["decided_at"], unique=False)
-    op.create_index(
-        "uq_decisions_once",
-        "decisions",
-        ["video_id", "revision", "model_id", "run_id"],
-        unique=True,
-        postgresql_where=sa.text("trigger IN ('publish', 'replay')"),
-    )
+    op.create_index("ix_decisions_decided_at", "decisions", ["decided_at"], unique=False, postgresql_using="brin")
     op.create_table(
         "models",
         sa.Column("model_id", sa.Text(), nullable=False),
@@ -171,7 +165,7 @@ def upgrade() -> None:
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=True),
-        sa.Column("headers", postgresql.JSONB(), nullable=False),
+        sa.Column("headers", sa.JSON(), nullable=False),
         sa.Column("available_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         postgresql_with=QUEUE_STORAGE,
@@ -230,7 +224,7 @@ def upgrade() -> None:
         sa.Column("media_uri", sa.Text(), nullable=False),
         sa.Column("published_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
-        sa.Column("payload", postgresql.JSONB(), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 
 from hypothesis import given
@@ -57,7 +56,7 @@ def test_a_newer_revision_wins(a: Standing, b: Standing) -> None:
 
 @given(standings, standings)
 def test_within_a_revision_no_model_beats_a_human(a: Standing, b: Standing) -> None:
-    human, model = replace(a, human=True), replace(b, human=False, revision=a.revision)
+    human, model = a._replace(human=True), b._replace(human=False, revision=a.revision)
     assert not supersedes(human, model)
     assert supersedes(model, human)
 

@@ -43,12 +43,11 @@ def outbox_of(row: Sequence[bytes]) -> Sent:
     assert key is not None
     assert headers is not None
     assert available_at is not None
-    assert headers[0] == 1  # the version of jsonb's binary form
     return Sent(
         int.from_bytes(shard),
         topic.decode(),
         key.decode(),
         value,
-        orjson.loads(headers[1:]),
+        orjson.loads(headers),
         datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=int.from_bytes(available_at, signed=True)),
     )

@@ -29,9 +29,13 @@ def test_a_copied_row_is_read_back_as_it_was_written(dsn: str) -> None:
             (
                 number,
                 -number * 10**12,
+                number,
+                -number * 10**12,
                 text if number % 3 else None,
                 bytes(range(number)) if number % 2 else None,
                 number * 0.1,
+                number * 0.1,
+                number * -0.1,
                 number % 2 == 0,
                 UUID(int=number**30),
                 moment,
@@ -41,29 +45,30 @@ def test_a_copied_row_is_read_back_as_it_was_written(dsn: str) -> None:
             )
         )
     block = pg.copy_rows(
-        11,
+        15,
         [
             (
                 pg.int4(a),
                 pg.int8(b),
+                pg.int4_int8(a, b),
                 pg.text_or_null(c),
                 pg.data_or_null(d),
                 pg.float8(e),
-                pg.boolean(f),
-                pg.uuid(g),
+                pg.float8_float8_boolean(e, -e, f),
+                pg.data(g.bytes),
                 pg.timestamptz(h),
                 pg.jsonb(i),
                 pg.text_array(j),
                 pg.float4_array(k),
             )
-            for a, b, c, d, e, f, g, h, i, j, k in rows
+            for a, b, _, _, c, d, e, _, _, f, g, h, i, j, k in rows
         ],
     )
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SET timezone = 'UTC'")
         connection.execute(
-            "CREATE TEMP TABLE t (a int4, b int8, c text, d bytea, e float8, f bool, g uuid, h timestamptz, i jsonb,"
-            " j text[], k float4[])"
+            "CREATE TEMP TABLE t (a int4, b int8, a2 int4, b2 int8, c text, d bytea, e float8, e2 float8, e3 float8,"
+            " f bool, g uuid, h timestamptz, i jsonb, j text[], k float4[])"
         )
         with connection.cursor().copy("COPY t FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(block)
@@ -76,12 +81,12 @@ def test_columns_are_arrays_to_unnest(dsn: str) -> None:
         pg.register(connection)
         connection.execute("SET timezone = 'UTC'")
         found = connection.execute(
-            "SELECT * FROM unnest(%b::text[], %b::int4[], %b::timestamptz[], %b::jsonb[])",
+            "SELECT * FROM unnest(%b::text[], %b::int4[], %b::timestamptz[], %b::json[])",
             [
                 pg.text_column([pg.text(text) for text in TEXTS] + [pg.NULL]),
                 pg.int4_column([pg.int4(n) for n in (0, -1, 2**31 - 1, 5)] + [pg.NULL]),
                 pg.timestamptz_column([pg.timestamptz(moment) for moment in MOMENTS]),
-                pg.jsonb_column([pg.jsonb({"a": text}) for text in [*TEXTS, "x"]]),
+                pg.json_column([pg.json({"a": text}) for text in [*TEXTS, "x"]]),
             ],
         ).fetchall()
         nothing = connection.execute("SELECT * FROM unnest(%b::text[])", [pg.text_column([])]).fetchall()

@@ -19,6 +19,7 @@ from schemas.topics import EVENT_TYPES
 from schemas.wire import event_headers
 from stream.classify.stub import StubAnalyzer, stub_model
 from stream.consumer.records import Record
+from stream.store import encoding as pg
 from stream.store import messages, rows
 from stream.store.messages import Announcer
 from stream.store.rows import Decided, RowBuilder
@@ -48,7 +49,8 @@ def decided(route: Route, audit: bool = False) -> Decided:
         reasons=(Reason.AUDIT_SAMPLE,) if audit else (Reason.LOW_MARGIN,) if route is Route.REVIEW else (),
     )
     decision_id = ids.decision_bytes(VIDEO.video_id, VIDEO.revision, MODEL.model_id, "", "publish")
-    return Decided(VIDEO, decision, decision_id, 5, TRACEPARENT, rows.top_k_json(decision, MODEL))
+    key = pg.text(VIDEO.video_id)
+    return Decided(VIDEO, key, decision, decision_id, 5, TRACEPARENT, rows.top_k_json(decision, MODEL))
 
 
 @pytest.mark.parametrize(
@@ -81,14 +83,14 @@ def test_what_is_announced_is_a_label_that_shows_no_more_than_its_route_allows(
 def test_every_field_of_the_label_contract_is_written() -> None:
     sent = outbox_of(Announcer(MODEL, NOW).label(decided(Route.ACCEPT)))
     assert orjson.loads(sent.value or b"").keys() == LabelDecided.model_fields.keys()
-    asked = outbox_of(Announcer(MODEL, NOW).review(decided(Route.REVIEW), UUID(int=1), 0.5, NOW))
+    asked = outbox_of(Announcer(MODEL, NOW).review(decided(Route.REVIEW), UUID(int=1).bytes, 0.5, NOW))
     assert orjson.loads(asked.value or b"").keys() == ReviewRequested.model_fields.keys()
 
 
 def test_a_request_shows_the_models_answer_and_an_audit_hides_it() -> None:
     announcer = Announcer(MODEL, NOW)
-    shown = outbox_of(announcer.review(decided(Route.REVIEW), UUID(int=1), 0.5, NOW + timedelta(hours=1)))
-    hidden = outbox_of(announcer.review(decided(Route.ACCEPT, audit=True), UUID(int=2), 0.5, NOW))
+    shown = outbox_of(announcer.review(decided(Route.REVIEW), UUID(int=1).bytes, 0.5, NOW + timedelta(hours=1)))
+    hidden = outbox_of(announcer.review(decided(Route.ACCEPT, audit=True), UUID(int=2).bytes, 0.5, NOW))
     routed = ReviewRequested.model_validate_json(shown.value or b"", strict=True)
     audit = ReviewRequested.model_validate_json(hidden.value or b"", strict=True)
     assert (routed.level1, routed.level2, routed.confidence, len(routed.top_k)) == ("stub_b", "stub_b.2", 0.75, 2)
@@ -104,7 +106,7 @@ def test_rows_have_the_columns_they_name() -> None:
     one = decided(Route.ACCEPT)
     analysis = StubAnalyzer()._analyse(VIDEO)
     (prediction,) = builder.predictions([(VIDEO, analysis)])
-    task = builder.task(one, UUID(int=1), 0.5, NOW)
+    task = builder.task(one, UUID(int=1).bytes, 0.5, NOW)
     for row, columns in (
         (prediction, rows.PREDICTION_COLUMNS),
         (builder.decision(one), rows.DECISION_COLUMNS),
@@ -121,7 +123,7 @@ def test_rows_have_the_columns_they_name() -> None:
 
 
 def test_harm_and_doubt_raise_a_tasks_priority() -> None:
-    sure, unsure = decided(Route.REVIEW).decision, replace(decided(Route.REVIEW).decision, level2_probability=0.3)
+    sure, unsure = decided(Route.REVIEW).decision, decided(Route.REVIEW).decision._replace(level2_probability=0.3)
     harmful = replace(MODEL, harm=tuple(1.0 for _ in MODEL.level2))
     assert rows.priority_of(unsure, MODEL) > rows.priority_of(sure, MODEL) > 0
     assert rows.priority_of(sure, harmful) > rows.priority_of(sure, MODEL)
