@@ -131,7 +131,7 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
             outbox.append(messages.redriven(name, value, headers | stated, now))
         if outbox:
             with cursor.copy(f"COPY outbox ({messages.OUTBOX_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.write(pg.copy_rows(messages.OUTBOX_COLUMNS.count(",") + 1, outbox))
+                copy.write(pg.copy_block([pg.rows(messages.OUTBOX_COLUMNS, outbox)]))
         cursor.executemany(
             "DELETE FROM attempts WHERE video_id = %s AND revision = %s",
             [(video_id, revision) for _, video_id, revision, *_ in letters if revision is not None],

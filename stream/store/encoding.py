@@ -148,10 +148,15 @@ def bytea_columns(*columns: NDArray[Any]) -> list[Field]:
     return [content[at : at + size] for at in range(0, len(content), size)]
 
 
-def copy_rows(width: int, rows: Iterable[Sequence[Field]]) -> bytes:
-    """One COPY block: every row has `width` fields."""
-    head = _row_head(width)
-    return COPY_HEADER + b"".join([head + b"".join(row) for row in rows]) + COPY_TRAILER
+def rows(columns: str, rows: Iterable[Sequence[Field]]) -> bytes:
+    """Rows of a COPY; `columns` is the statement's list of them."""
+    head = _row_head(columns.count(",") + 1)
+    return b"".join([head + b"".join(row) for row in rows])
+
+
+def copy_block(blocks: Iterable[bytes]) -> bytes:
+    """A whole COPY, of blocks that rows() made."""
+    return b"".join((COPY_HEADER, *blocks, COPY_TRAILER))
 
 
 @dataclass(frozen=True, slots=True)

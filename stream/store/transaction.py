@@ -9,41 +9,19 @@ from typing import Any
 
 import psycopg
 
-from models.decision.decide import decide_many
-from models.decision.supersede import Standing, supersedes
-from models.decision.types import ContentEvidence, Evidence, Route
-from schemas import ids
-from schemas.events import Trigger, VideoPublished
+from schemas.events import VideoPublished
 from stream import boundaries
 from stream.store import encoding as pg
 from stream.store import letters, messages, prior, removal
+from stream.store.assemble import Effects, Stored, assemble
 from stream.store.encoding import Field
-from stream.store.messages import Announcer, OutboxRow
-from stream.store.prior import Key, Known
-from stream.store.rows import (
-    DECISION_COLUMNS,
-    LABEL_COLUMNS,
-    PREDICTION_COLUMNS,
-    TASK_COLUMNS,
-    Decided,
-    RowBuilder,
-    priority_of,
-    top_k_json,
-    video_fields,
-)
+from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
+from stream.store.prior import Known
+from stream.store.rows import DECISION_COLUMNS, LABEL_COLUMNS, PREDICTION_COLUMNS, TASK_COLUMNS, video_fields
 from stream.store.work import Analysed, Batch, LiveModel, Written
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
-
-
-class RowFault(Exception):
-    """One row of the batch cannot be written, for a reason that is ours to name. `code` is a stable word."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime, review_within: timedelta) -> Written:
@@ -66,24 +44,24 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
 
     Raises psycopg.Error, and RowFault where a prediction cannot be decided on; nothing is written then.
     """
-    outbox: list[OutboxRow] = []
+    records: list[OutboxRow] = []
     with connection.transaction(), connection.cursor() as cursor:
         known = _lock_videos(cursor, batch)
-        decided = _decide(cursor, batch.analysed, known, model, now)
-        in_force = _replace_labels(cursor, decided, known, model, now, outbox)
-        _replace_tasks(cursor, in_force, known, model, now, now + review_within, outbox)
-        removed = removal.apply(cursor, batch.removals, now, outbox)
-        dead = letters.write(cursor, batch.dead, now, outbox)
-        outbox += [messages.retry(each) for each in batch.later]
-        _copy(cursor, "outbox", messages.OUTBOX_COLUMNS, outbox)
+        stored = _read_stored(cursor, batch.analysed, known, model)
+        effects = assemble(batch.analysed, stored, model, now, now + review_within)
+        _copy(cursor, "predictions", PREDICTION_COLUMNS, effects.predictions)
+        _copy(cursor, "decisions", DECISION_COLUMNS, effects.decisions)
+        _make_room(cursor, effects, now)
+        _copy(cursor, "current_labels", LABEL_COLUMNS, effects.labels)
+        _copy(cursor, "review_tasks", TASK_COLUMNS, effects.tasks)
+        removed = removal.apply(cursor, batch.removals, now, records)
+        dead = letters.write(cursor, batch.dead, now, records)
+        records += [messages.retry(each) for each in batch.later]
+        _copy(cursor, "outbox", OUTBOX_COLUMNS, [*effects.outbox, pg.rows(OUTBOX_COLUMNS, records)])
         _clear_attempts(cursor, batch)
         boundaries.reached("before_commit")
     boundaries.reached("after_commit")
-    return Written(
-        decisions=Counter((each.decision.route, next(iter(each.decision.reasons), "")) for each in decided),
-        dead=Counter(each.code for each in dead),
-        removed=removed,
-    )
+    return Written(decisions=effects.taken, dead=Counter(each.code for each in dead), removed=removed)
 
 
 _LOCK = """
@@ -141,85 +119,11 @@ def _published(batch: Batch) -> Iterable[tuple[VideoPublished, str | None]]:
             yield video, letter.input.traceparent
 
 
-def _decide(
-    cursor: Cursor, analysed: Sequence[Analysed], known: Mapping[str, Known], model: LiveModel, now: datetime
-) -> list[Decided]:
-    """Store predictions and decide. Which decisions are in force is settled here, by their label_revision."""
-    old_keys = [(each.video.video_id, each.video.revision) for each in analysed if each.video.video_id in known]
-    stored = prior.read_predictions(cursor, old_keys, model) if old_keys else {}
-    finished: set[Key] = prior.read_decided(cursor, old_keys, model) if old_keys else set()
-    rows = RowBuilder(model, now)
-    predictions, evidences, chosen = [], [], []
-    for each in analysed:
-        video = each.video
-        key = (video.video_id, video.revision)
-        held = known.get(video.video_id)
-        if key in finished or (held is not None and held.removed):
-            continue
-        finished.add(key)
-        content = stored.get(key)
-        if content is None:
-            if each.analysis is None:
-                raise RowFault("prediction_missing", "the stored prediction this decision rests on is gone")
-            content = ContentEvidence(each.analysis.level1_logits, each.analysis.level2_logits)
-            predictions.append((video, each.analysis))
-        chosen.append(each)
-        evidences.append(Evidence(video.video_id, video.revision, content))
-    try:
-        decisions = decide_many(evidences, model.policy)
-    except ValueError as error:
-        raise RowFault("bad_logits", str(error)) from error
-    winners = _winners(chosen, known, model)
-    decided = [
-        Decided(
-            video=each.video,
-            key=pg.text(each.video.video_id),
-            decision=decision,
-            decision_id=ids.decision_bytes(each.video.video_id, each.video.revision, model.model_id, "", _PUBLISH),
-            label_revision=winners.get((each.video.video_id, each.video.revision)),
-            traceparent=each.input.traceparent,
-            top_k=top_k_json(decision, model),
-        )
-        for each, decision in zip(chosen, decisions, strict=True)
-    ]
-    _copy(cursor, "predictions", PREDICTION_COLUMNS, rows.predictions(predictions))
-    _copy(cursor, "decisions", DECISION_COLUMNS, [rows.decision(each) for each in decided])
-    return decided
-
-
-def _winners(chosen: Sequence[Analysed], known: Mapping[str, Known], model: LiveModel) -> dict[Key, int]:
-    """The inputs whose decision comes into force, and their label_revision: at most one of each video."""
-    best: dict[str, Standing] = {}
-    for each in chosen:
-        video_id = each.video.video_id
-        current = best.get(video_id) or (known[video_id].label if video_id in known else None)
-        candidate = Standing(each.video.revision, model.epoch)
-        if supersedes(current, candidate):
-            best[video_id] = candidate
-    return {
-        (video_id, label.revision): (known[video_id].label_revision if video_id in known else 0) + 1
-        for video_id, label in best.items()
-    }
-
-
-def _replace_labels(
-    cursor: Cursor,
-    decided: Sequence[Decided],
-    known: Mapping[str, Known],
-    model: LiveModel,
-    now: datetime,
-    outbox: list[OutboxRow],
-) -> list[Decided]:
-    """Put the decisions that come into force in their labels' places. Returns those."""
-    in_force = [each for each in decided if each.label_revision is not None]
-    if not in_force:
-        return in_force
-    if moved := [each.video.video_id for each in in_force if each.video.video_id in known]:
-        cursor.execute("DELETE FROM current_labels WHERE video_id = ANY(%s)", [moved])
-    rows, announcer = RowBuilder(model, now), Announcer(model, now)
-    _copy(cursor, "current_labels", LABEL_COLUMNS, [rows.label(each) for each in in_force])
-    outbox += [announcer.label(each) for each in in_force]
-    return in_force
+def _read_stored(cursor: Cursor, analysed: Sequence[Analysed], known: Mapping[str, Known], model: LiveModel) -> Stored:
+    keys = [(each.video.video_id, each.video.revision) for each in analysed if each.video.video_id in known]
+    if not keys:
+        return Stored(known, {}, frozenset())
+    return Stored(known, prior.read_predictions(cursor, keys, model), prior.read_decided(cursor, keys, model))
 
 
 _WITHDRAW_TASKS = """
@@ -228,33 +132,12 @@ UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'super
 """
 
 
-def _replace_tasks(
-    cursor: Cursor,
-    in_force: Sequence[Decided],
-    known: Mapping[str, Known],
-    model: LiveModel,
-    now: datetime,
-    deadline: datetime,
-    outbox: list[OutboxRow],
-) -> None:
-    """At most one task of a video is open, and it is about the label in force."""
-    pointless = []
-    for each in in_force:
-        held = known.get(each.video.video_id)
-        if held is not None and held.open_task is not None:
-            pointless.append(each.video.video_id)
-            outbox.append(messages.withdrawal(each.video.video_id, held.open_task, "superseded", each.traceparent, now))
-    if pointless:
-        cursor.execute(_WITHDRAW_TASKS, [now, pointless])
-    rows, announcer = RowBuilder(model, now), Announcer(model, now)
-    tasks = []
-    for each in in_force:
-        decision = each.decision
-        if decision.route is Route.REVIEW or decision.audit:
-            task_id, priority = ids.task_bytes(each.decision_id), priority_of(decision, model)
-            tasks.append(rows.task(each, task_id, priority, deadline))
-            outbox.append(announcer.review(each, task_id, priority, deadline))
-    _copy(cursor, "review_tasks", TASK_COLUMNS, tasks)
+def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
+    """For the labels and tasks that follow: a video has one label, and at most one open task."""
+    if effects.relabelled:
+        cursor.execute("DELETE FROM current_labels WHERE video_id = ANY(%s)", [effects.relabelled])
+    if effects.pointless:
+        cursor.execute(_WITHDRAW_TASKS, [now, effects.pointless])
 
 
 _CLEAR_ATTEMPTS = """
@@ -277,11 +160,8 @@ def _clear_attempts(cursor: Cursor, batch: Batch) -> None:
         )
 
 
-def _copy(cursor: Cursor, table: str, columns: str, rows: Sequence[Sequence[Field]]) -> None:
-    """Append rows as one block. Table and columns are this package's own constants."""
-    if rows:
+def _copy(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
+    """Append rows, which come in blocks of pg.rows(). Table and columns are this package's own constants."""
+    if any(blocks):
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(pg.copy_rows(columns.count(",") + 1, rows))
-
-
-_PUBLISH = Trigger.PUBLISH.value
+            copy.write(pg.copy_block(blocks))

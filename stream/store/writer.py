@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from stream.settings import DatabaseSettings
+from stream.store.assemble import RowFault
 from stream.store.faults import Fault, fault_of
 from stream.store.session import Session
-from stream.store.transaction import RowFault, write
+from stream.store.transaction import write
 from stream.store.work import Batch, Dead, LiveModel, Outcome, Written
 
 _log = logging.getLogger(__name__)

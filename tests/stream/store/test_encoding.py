@@ -44,8 +44,8 @@ def test_a_copied_row_is_read_back_as_it_was_written(dsn: str) -> None:
                 [number / 4] * (number % 4),
             )
         )
-    block = pg.copy_rows(
-        15,
+    block = pg.rows(
+        "a, b, a2, b2, c, d, e, e2, e3, f, g, h, i, j, k",
         [
             (
                 pg.int4(a),
@@ -71,7 +71,7 @@ def test_a_copied_row_is_read_back_as_it_was_written(dsn: str) -> None:
             " f bool, g uuid, h timestamptz, i jsonb, j text[], k float4[])"
         )
         with connection.cursor().copy("COPY t FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(block)
+            copy.write(pg.copy_block([block]))
         assert connection.execute("SELECT * FROM t ORDER BY a").fetchall() == rows
 
 
