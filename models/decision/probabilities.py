@@ -7,6 +7,7 @@ a level-1 class is the sum over its level-2 classes: the two levels can never co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.decision.types import Policy
 
 DoubleArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,16 @@ def sum_children(level2: DoubleArray, policy: Policy) -> DoubleArray:
 
     Not a matrix product: BLAS picks another order of summation for another batch size.
     """
-    order = np.argsort(policy.parent, kind="stable")
-    present, starts = np.unique(policy.parent[order], return_index=True)
+    order, present, starts = _by_parent(policy.parent.tobytes())
     level1 = np.zeros((len(level2), policy.n_level1))
     level1[:, present] = np.add.reduceat(level2[:, order], starts, axis=1)
     return level1
+
+
+@lru_cache(maxsize=64)
+def _by_parent(parent: bytes) -> tuple[IntArray, IntArray, IntArray]:
+    """Level-2 classes in the order of their parents, the parents that have any, and where each one's classes start."""
+    parents = np.frombuffer(parent, dtype=np.int64)
+    order = np.argsort(parents, kind="stable")
+    present, starts = np.unique(parents[order], return_index=True)
+    return order, present, starts
