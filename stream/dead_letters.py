@@ -68,6 +68,8 @@ _COLUMNS = (
     " format('%%s[%%s]@%%s', source_topic, source_partition, source_offset), died_at, redriven_at"
 )
 
+_SENDABLE = "value IS NOT NULL"  # a removal of the video purges what its letters held
+
 
 def find(connection: _Connection, which: Which, limit: int) -> list[Letter]:
     """Newest first."""
@@ -101,6 +103,16 @@ def open_letter(connection: _Connection, letter_id: int) -> Opened:
     return Opened(Letter(*letter), key, value, headers)
 
 
+def redrivable(connection: _Connection, which: Which) -> int:
+    """How many letters redrive() would send."""
+    condition, parameters = which.condition()
+    row = connection.execute(
+        f"SELECT count(*) FROM dead_letters WHERE {condition} AND {_SENDABLE}",  # noqa: S608 - own constants
+        parameters,
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def redrive(connection: _Connection, which: Which) -> list[int]:
     """Send the letters meant to the retry topic through the outbox, with a clean count. Returns their ids.
 
@@ -113,7 +125,7 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
         cursor.execute(
             f"""
             UPDATE dead_letters SET redriven_at = %s
-             WHERE id IN (SELECT id FROM dead_letters WHERE {condition} AND value IS NOT NULL ORDER BY id
+             WHERE id IN (SELECT id FROM dead_letters WHERE {condition} AND {_SENDABLE} ORDER BY id
                              FOR UPDATE SKIP LOCKED)
             RETURNING id, video_id, revision, source_topic, source_partition, source_offset, key, value, headers
             """,  # noqa: S608 - own constants

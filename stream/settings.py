@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -163,6 +164,7 @@ def load_settings(**overrides: Any) -> Settings:
     config = os.environ.get("REELSORT_CONFIG")
     if config and not Path(config).is_file():
         raise UserError(f"the settings file {config} does not exist", "unset REELSORT_CONFIG or name a TOML file")
+    _refuse_unknown_groups()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -189,6 +191,18 @@ def redacted(settings: Settings) -> dict[str, Any]:
         for name, value in plain["kafka"]["options"].items()
     }
     return plain
+
+
+def _refuse_unknown_groups() -> None:
+    """A variable of no group would be passed over in silence. One without `__` may be anybody's, Kubernetes' say."""
+    for variable in sorted(os.environ):
+        group, nested, _ = variable.removeprefix("REELSORT_").lower().partition("__")
+        if variable.startswith("REELSORT_") and nested and group not in Settings.model_fields:
+            near = get_close_matches(group, Settings.model_fields, 1)
+            raise UserError(
+                f"{variable} sets nothing: there is no group of settings named {group}",
+                f"did you mean {near[0].upper()}?" if near else "`reelsort config show` lists all settings",
+            )
 
 
 def _secrets_from_files() -> dict[str, Any]:

@@ -29,7 +29,7 @@ import psutil
 from deploy.local import postgres as postgres_server
 from deploy.local.errors import StackError, explained
 from deploy.local.files import NEW, locked, remove_unfinished, write_atomically
-from deploy.local.jars import cache_folder, ensure_jars, read_lock
+from deploy.local.jars import cache_folder, ensure_jars, read_lock, wanting
 from deploy.local.kafka import Kafka
 from deploy.local.logs import PortTaken
 from deploy.local.ports import free_port, is_free
@@ -57,6 +57,11 @@ _START_TRIES = 4
 
 def _silent(_: str) -> None:
     return
+
+
+def jars_to_fetch() -> int:
+    """How many of Kafka's jars the next start has to fetch: 0 once they are cached."""
+    return len(wanting(read_lock(), cache_folder()))
 
 
 def up(folder: Path, *, progress: Callable[[str], None] = _silent) -> StackInfo:

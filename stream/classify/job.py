@@ -25,7 +25,7 @@ from stream.classify.stub import StubAnalyzer, stub_model
 from stream.consumer.policy import StartPolicy
 from stream.consumer.records import Progress, Record, TopicPartition
 from stream.consumer.runtime import ConsumerRuntime
-from stream.kafka import group_id
+from stream.kafka import group_id, require_topics
 from stream.settings import Settings
 from stream.store import attempts, registry
 from stream.store.session import connect, connect_or_explain
@@ -119,6 +119,7 @@ class Parts:
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Serve until `stop` is set. Raises UserError where something it needs is missing or out of reach."""
     loaded = health.require("model", "loading")
+    _look_before_loading(settings)
     parts = _stub_parts(settings) if settings.classify.stub else _bundle_parts(settings)
     loaded.met()
     serve(settings, parts, stop, health)
@@ -136,6 +137,17 @@ def serve(settings: Settings, parts: Parts, stop: threading.Event, health: Healt
         parts.analyzer.close(CLOSE_S)
 
 
+def _look_before_loading(settings: Settings) -> None:
+    """A model takes a while to load: what else is missing, or refused by Kafka's client, is said before."""
+    require_topics(settings, _topics(settings))
+    connect_or_explain(settings.database, "classify-start").close()
+
+
+def _topics(settings: Settings) -> list[str]:
+    names = TopicNames(settings.kafka.topics)
+    return [names.actual(topic) for topic in SUBSCRIBED]
+
+
 def collect_rarely() -> None:
     """Thousands of inputs are in hand at once and free themselves when they land: the cyclic collector, which looks at
     all of them after every 700 new objects, finds nothing and took a third of the time."""
@@ -145,11 +157,10 @@ def collect_rarely() -> None:
 
 
 def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: threading.Event, health: Health) -> None:
-    names = TopicNames(settings.kafka.topics)
     runtime = ConsumerRuntime(
         settings,
         group_id(settings, NAME),
-        [names.actual(topic) for topic in SUBSCRIBED],
+        _topics(settings),
         ClassifyJob(settings, analyzer, model),
         max_in_flight=settings.classify.max_in_flight,
         drain_s=settings.classify.drain_s,

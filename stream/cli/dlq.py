@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stream.cli.options import Format, FormatOption
-from stream.dead_letters import Opened, Which, counts, find, open_letter, redrive
+from stream.dead_letters import Opened, Which, counts, find, open_letter, redrivable, redrive
 from stream.settings import load_settings
 from stream.store.session import connect_or_explain
 
@@ -83,7 +83,7 @@ def _redrive(
     which = Which(code=code, ids=ids or ())
     with connect_or_explain(load_settings().database, "dlq") as connection:
         sent = redrive(connection, which) if write else []
-        meant = len(sent) if write else sum(counts(connection, which).values())
+        meant = len(sent) if write else redrivable(connection, which)
     if output is Format.JSON:
         typer.echo(orjson.dumps({"written": write, "letters": meant, "ids": sent}))
     elif write:

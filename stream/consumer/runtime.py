@@ -113,9 +113,9 @@ class ConsumerRuntime:
             config["auto.offset.reset"] = "earliest" if expired == "from-beginning" else "latest"
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_client_error, "stats_cb": self._on_stats}
         self._consumer = connect(Consumer, config | callbacks | {"statistics.interval.ms": 1000})
+        self._job.start(self._inbox)  # one that does not start is not to be stopped either
         failed = True
         try:
-            self._job.start(self._inbox)
             self._consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )

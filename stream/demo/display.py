@@ -157,7 +157,11 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
     table.add_column(style="dim")
     table.add_row("published", str(report.published), "videos, each one event on video.published.v1")
     table.add_row("decided", str(report.decided), f"{report.accepted} accepted, {report.accepted_level1} level 1 alone")
-    table.add_row("to review", str(report.to_review), f"and {report.audited} of the accepted sampled for audit")
+    table.add_row(
+        "to review",
+        str(report.to_review),
+        f"not sure enough for the policy: people decide; {report.audited} of the accepted are audited",
+    )
     table.add_row("dead letters", str(report.dead), "")
     table.add_row("lost", str(report.lost), "neither labelled nor a dead letter")
     table.add_row("duplicates", str(report.duplicates), "any effect twice, in table or topic")

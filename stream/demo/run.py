@@ -61,17 +61,20 @@ def run_demo(options: DemoOptions, display: Display) -> DemoResult:
 
     Raises UserError where something the demo needs is missing or ends.
     """
+    own = None if options.videos is None else find_videos(options.videos)  # before anything is started for none
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="reelsort-demo-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as cleanup:
         cleanup.callback(_leave, folder, options)
         with ThreadPoolExecutor(1) as beside:
-            if options.videos is None:
-                display.stage("starting Kafka and Postgres, making videos", options.count)
-            else:
-                display.stage("starting Kafka and Postgres")
+            fetched = f" (fetching {missing} jars, this once)" if (missing := stack.jars_to_fetch()) else ""
             starting = beside.submit(stack.up, folder)
-            rows, media_root = _videos(options, folder, display)
+            if own is None or options.videos is None:
+                display.stage(f"starting Kafka and Postgres{fetched}, making videos", options.count)
+                rows, media_root = _made(options, folder, display), folder / "videos"
+            else:
+                display.stage(f"starting Kafka and Postgres{fetched}")
+                rows, media_root = own, options.videos.resolve()
             info = starting.result()
         environment = _environment(folder, media_root)
         settings = load_settings()
@@ -103,12 +106,10 @@ def _leave(folder: Path, options: DemoOptions) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _videos(options: DemoOptions, folder: Path, display: Display) -> tuple[list[ManifestRow], Path]:
-    if options.videos is not None:
-        return find_videos(options.videos), options.videos.resolve()
+def _made(options: DemoOptions, folder: Path, display: Display) -> list[ManifestRow]:
     root = folder / "videos"
     make_dataset(root, DatasetOptions(options.seed, {"test": options.count}), progress=display.advance)
-    return read_manifest(root / "manifest.jsonl"), root
+    return read_manifest(root / "manifest.jsonl")
 
 
 def _environment(folder: Path, media_root: Path) -> dict[str, str]:

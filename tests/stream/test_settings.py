@@ -21,6 +21,18 @@ def test_a_misspelt_setting_is_refused_by_name(
         load_settings()
 
 
+def test_a_misspelt_group_of_settings_is_refused_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELSORT_KAKFA__BOOTSTRAP", "broker:9092")
+    with pytest.raises(UserError, match="no group of settings named kakfa") as caught:
+        load_settings()
+    assert "KAFKA" in caught.value.remedy
+
+
+def test_variables_that_are_no_settings_are_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELSORT_SERVICE_HOST", "10.0.0.7")
+    load_settings()
+
+
 def test_a_secret_is_read_from_the_file_that_a_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, secret in (("KAFKA__PASSWORD", "p4ss"), ("DATABASE__DSN", "postgresql://db.example/x")):
         (tmp_path / variable).write_text(f"{secret}\n", encoding="utf-8")

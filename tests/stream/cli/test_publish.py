@@ -133,10 +133,11 @@ def test_dead_letters_are_listed_shown_and_sent_round_again(dsn: str, capsys: py
                 ("v1", "truncated", 1, b"v1", b"{}"),
                 ("v2", "truncated", 2, b"v2", b"\xff"),
                 (None, "not_json", 3, None, b"x"),
+                ("v4", "truncated", 4, b"v4", None),  # its video was removed: nothing is left to send
             ],
         )
         assert run(["dlq", "ls"]) == ExitCode.OK
-        assert "truncated: 2" in capsys.readouterr().out
+        assert "truncated: 3" in capsys.readouterr().out
         assert run(["dlq", "ls", "--code", "not_json", "--format", "json"]) == ExitCode.OK
         listed = json.loads(capsys.readouterr().out)
         assert (listed["codes"], len(listed["letters"])) == ({"not_json": 1}, 1)
@@ -156,7 +157,7 @@ def test_dead_letters_are_listed_shown_and_sent_round_again(dsn: str, capsys: py
         sent = connection.execute("SELECT topic, key, value, headers ->> 'reelsort_tries' FROM outbox").fetchall()
         assert sent == [("video.published.retry.v1", "v2", b"\xff", "1")]
         assert run(["dlq", "ls", "--format", "json"]) == ExitCode.OK
-        assert len(json.loads(capsys.readouterr().out)["letters"]) == 2
+        assert len(json.loads(capsys.readouterr().out)["letters"]) == 3
 
 
 def test_a_letter_that_is_not_there_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
