@@ -256,17 +256,30 @@ class DeadLetter(Table):
     redriven_at: Mapped[datetime | None]
 
 
-class Attempt(Table):
-    """Inputs in hand, counted before decode, so that one that kills the process is found.
+class InHand(Table):
+    """What workers are about to analyse, a row for each batch and partition: found here by a partition's next owner, it
+    was in hand when a process died.
 
-    Unlogged: after a crash of Postgres itself it is empty, and a suspect needs one death more to be found again.
+    Unlogged: after a crash of Postgres itself it is empty, and an input that kills needs one death more to be found.
     """
 
-    __tablename__ = "attempts"
-    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": QUEUE_STORAGE | {"fillfactor": 70}},)
+    __tablename__ = "in_hand"
+    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": QUEUE_STORAGE},)
 
-    video_id: Mapped[str] = mapped_column(primary_key=True)
-    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
-    attempts: Mapped[int] = mapped_column(Integer)
+    lot: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    topic: Mapped[str]
+    partition: Mapped[int] = mapped_column(Integer)
+    offsets: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    taken_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Attempt(Table):
+    """Inputs that were in hand at a death, by their place in Kafka; cleared by whatever becomes of them."""
+
+    __tablename__ = "attempts"
+
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True)
+    record_offset: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     alone: Mapped[int] = mapped_column(Integer, server_default="0")  # attempts made alone
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    found_at: Mapped[datetime] = mapped_column(server_default=func.now())

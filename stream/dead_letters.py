@@ -127,13 +127,13 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
             UPDATE dead_letters SET redriven_at = %s
              WHERE id IN (SELECT id FROM dead_letters WHERE {condition} AND {_SENDABLE} ORDER BY id
                              FOR UPDATE SKIP LOCKED)
-            RETURNING id, video_id, revision, source_topic, source_partition, source_offset, key, value, headers
+            RETURNING id, video_id, source_topic, source_partition, source_offset, key, value, headers
             """,  # noqa: S608 - own constants
             [now, *parameters],
         )
         letters = cursor.fetchall()
         outbox = []
-        for _, video_id, _, topic, partition, offset, key, value, headers in letters:
+        for _, video_id, topic, partition, offset, key, value, headers in letters:
             stated = {
                 messages.ORIGIN_TOPIC: topic,
                 messages.ORIGIN_PARTITION: str(partition),
@@ -144,8 +144,4 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
         if outbox:
             with cursor.copy(f"COPY outbox ({messages.OUTBOX_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(pg.copy_block([pg.rows(messages.OUTBOX_COLUMNS, outbox)]))
-        cursor.executemany(
-            "DELETE FROM attempts WHERE video_id = %s AND revision = %s",
-            [(video_id, revision) for _, video_id, revision, *_ in letters if revision is not None],
-        )
     return [letter_id for letter_id, *_ in letters]

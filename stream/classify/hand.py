@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
 from schemas.events import VideoPublished
 from stream.consumer.records import Record, TopicPartition
-from stream.store.prior import Key
+from stream.store.attempts import Lot
 from stream.store.work import Input
 
 Place = tuple[str, int]  # topic, partition
@@ -17,14 +17,14 @@ Place = tuple[str, int]  # topic, partition
 class Flight:
     """One piece of work and every record that waits for it: duplicates of an input in hand join its flight."""
 
-    __slots__ = ("alone", "analysing", "counted", "inputs", "key", "started")
+    __slots__ = ("alone", "analysing", "inputs", "key", "lot", "started")
 
     def __init__(self, key: Hashable, first: Input) -> None:
         self.key = key
         self.inputs = [first]
         self.started = False  # handed on: a drain waits for it
         self.analysing = False  # with the analyzer now
-        self.counted: Key | None = None  # one attempt is counted in the database
+        self.lot: Lot | None = None  # where the database has it written down
         self.alone = False
 
     @property
@@ -52,7 +52,8 @@ class Hand:
         self._over: dict[Place, int] = {}  # partition -> epochs up to this one are given up
         self._closing: set[Place] = set()
         self._closed = False
-        self._released: list[Key] = []
+        self._lots: dict[Lot, int] = {}  # how many flights of each have not landed
+        self._emptied: list[Lot] = []
 
     # --- the poll thread
 
@@ -83,10 +84,11 @@ class Hand:
                 self._closing.discard(place)
             self._changed.notify_all()
 
-    def leftover(self) -> list[Key]:
-        """Attempts counted and neither durable nor released yet: to be uncounted at a clean end."""
+    @property
+    def lots(self) -> list[Lot]:
+        """All that the database may still have."""
         with self._lock:
-            return self._released + [flight.counted for flight in self._flights.values() if flight.counted]
+            return [*self._lots, *self._emptied]
 
     # --- the threads that work
 
@@ -112,6 +114,14 @@ class Hand:
                     flight = self._flights[key] = Flight(key, each)
                     fresh.append(flight)
         return fresh
+
+    def book(self, flights: Sequence[Flight], lots: Mapping[Place, Lot]) -> None:
+        """They are written down in these lots."""
+        with self._lock:
+            for flight in flights:
+                record = flight.lead.record
+                flight.lot = lot = lots[record.topic, record.partition]
+                self._lots[lot] = self._lots.get(lot, 0) + 1
 
     def start(self, flight: Flight) -> bool:
         """Whether it may go on; if so drains wait for it from now on, if not it is dropped."""
@@ -146,18 +156,18 @@ class Hand:
         with self._changed:
             records: list[Record] = []
             for flight in flights:
-                self._flights.pop(flight.key, None)
+                self._leave(flight)
                 records += [each.record for each in flight.inputs]
             self._changed.notify_all()
         return records
 
-    def released(self) -> list[Key]:
-        """Attempts to uncount, once."""
-        if not self._released:
+    def emptied(self) -> list[Lot]:
+        """Lots of which nothing is in hand any more; each is returned once."""
+        if not self._emptied:
             return []
         with self._lock:
-            released, self._released = self._released, []
-        return released
+            emptied, self._emptied = self._emptied, []
+        return emptied
 
     def wait_until_quiet(self, give_up: Callable[[], bool]) -> bool:
         """Until the analyzer has nothing of ours. False: `give_up` said so first."""
@@ -175,10 +185,17 @@ class Hand:
                 self._changed.wait(0.1)
 
     def _drop(self, flight: Flight) -> None:
-        self._flights.pop(flight.key, None)
-        if flight.counted:
-            self._released.append(flight.counted)
+        self._leave(flight)
         self._changed.notify_all()
+
+    def _leave(self, flight: Flight) -> None:
+        self._flights.pop(flight.key, None)
+        if flight.lot is not None:
+            self._lots[flight.lot] -= 1
+            if not self._lots[flight.lot]:
+                del self._lots[flight.lot]
+                self._emptied.append(flight.lot)
+            flight.lot = None
 
     def _ours(self, each: Input, closing: Collection[Place]) -> bool:
         place = (each.record.topic, each.record.partition)

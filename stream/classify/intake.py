@@ -1,4 +1,4 @@
-"""From records to analyses: read the event, ask what is known, count the attempt, start the analysis."""
+"""From records to analyses: read the event, ask what is known, write down what is in hand, start the analysis."""
 
 from __future__ import annotations
 
@@ -60,6 +60,9 @@ class Intake:
         self._deliver = deliver
         self._admits = admits
         self._stopping = stopping
+        self._epochs: dict[
+            attempts.Place, int
+        ] = {}  # of each partition, the assignment whose leftovers were looked for
         self._arrivals: queue.SimpleQueue[Sequence[Record] | Flight | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="classify-intake", daemon=True)
 
@@ -84,8 +87,8 @@ class Intake:
                     self._analyse(arrived)
                 elif arrived:
                     self._take(arrived)
-                if released := self._hand.released():
-                    self._with_postgres(lambda session: attempts.uncount(session, released))
+                if emptied := self._hand.emptied():
+                    self._with_postgres(lambda session: attempts.end(session, emptied))
         except Exception as error:
             if not self._stopping.is_set():
                 self._progress.fail(error)
@@ -154,18 +157,29 @@ class Intake:
         return rest
 
     def _analyse_all(self, flights: Sequence[Flight]) -> None:
-        """Count an attempt of each, then start them: first those that were never in hand at a death."""
-        keys = {(flight.video.video_id, flight.video.revision): flight for flight in flights}
-        suspects = self._with_postgres(lambda session: attempts.count(session, list(keys)))
-        for key, flight in keys.items():
-            flight.counted = key
-        for suspect in suspects:
-            keys[suspect.key].alone = True
+        """Write them down, then start them: first those that were never in hand at a death."""
+        if not flights:
+            return
+        records = [flight.lead.record for flight in flights]
+        new = {
+            (each.topic, each.partition)
+            for each in records
+            if self._epochs.get((each.topic, each.partition)) != each.epoch
+        }
+        begun = self._with_postgres(lambda session: attempts.begin(session, records, new, self._hand.lots))
+        self._epochs.update({(each.topic, each.partition): each.epoch for each in records})
+        self._hand.book(flights, begun.lots)
+        suspects = []
+        for flight, record in zip(flights, records, strict=True) if begun.suspects else ():
+            spot = attempts.spot_of(record)
+            if spot in begun.suspects:
+                flight.alone = flight.lead.suspect = True
+                suspects.append((flight, spot))
         for flight in flights:
             if not flight.alone:
                 self._analyse(flight)
-        for suspect in suspects:
-            self._analyse_alone(keys[suspect.key], suspect)
+        for flight, spot in suspects:
+            self._analyse_alone(flight, spot, begun.suspects[spot])
 
     def _analyse(self, flight: Flight) -> None:
         if not self._hand.start(flight):
@@ -178,15 +192,15 @@ class Intake:
         flight.analysing = True
         self._analyzer.submit(video, partial(self._analysed, flight), alone=flight.alone)
 
-    def _analyse_alone(self, flight: Flight, suspect: attempts.Suspect) -> None:
+    def _analyse_alone(self, flight: Flight, spot: attempts.Spot, deaths_alone: int) -> None:
         """With nothing else in hand that runs, and durable before the next one starts."""
-        if suspect.deaths_alone >= attempts.DEATHS_ALLOWED:
-            detail = f"the process died {suspect.deaths_alone} times while this input alone was analysed"
-            self._deliver(flight, Dead(flight.lead, KILLED, detail, attempts=suspect.deaths_alone))
+        if deaths_alone >= attempts.DEATHS_ALLOWED:
+            detail = f"the process died {deaths_alone} times while this input alone was analysed"
+            self._deliver(flight, Dead(flight.lead, KILLED, detail, attempts=deaths_alone))
             return
         if not self._hand.start(flight) or not self._hand.wait_until_quiet(self._stopping.is_set):
             return
-        self._with_postgres(lambda session: attempts.count_alone(session, suspect.key))
+        self._with_postgres(lambda session: attempts.count_alone(session, spot))
         flight.analysing = True
         self._analyzer.submit(flight.video, partial(self._analysed, flight), alone=True)
         self._hand.wait_until_landed(flight, self._stopping.is_set)

@@ -1,6 +1,6 @@
 """The classify job: every published video becomes a stored label. This module wires the parts; each has its own file.
 
-records ─► Intake (read, look up, count attempts) ─► Analyzer ─► Committer (one transaction a batch) ─► done
+records ─► Intake (read, look up, write down) ─► Analyzer ─► Committer (one transaction a batch) ─► done
 """
 
 from __future__ import annotations
@@ -87,24 +87,24 @@ class ClassifyJob:
         self._hand.abandon(partitions)
 
     def stop(self, deadline: float) -> None:
-        """What was started is finished until the deadline; the rest is uncounted: no death, so no suspect."""
+        """What was started is finished until the deadline; the rest is struck off: no death, so no suspect."""
         drained = self._hand.close(deadline)
         self._stopping.set()
         self._analyzer.close(CLOSE_S)
         self._intake.join(CLOSE_S)
         self._committer.join(CLOSE_S)
         _log.info("stopped: %s", "everything started was finished" if drained else "unfinished work comes again")
-        self._uncount()
+        self._strike_off()
 
-    def _uncount(self) -> None:
-        leftover = self._hand.leftover()
-        if not leftover:
+    def _strike_off(self) -> None:
+        lots = self._hand.lots
+        if not lots:
             return
         try:
             with connect(self._settings.database, "classify-stop") as connection:
-                attempts.uncount(connection, leftover)
+                attempts.end(connection, lots)
         except psycopg.Error as error:
-            _log.warning("attempts of unfinished inputs stay counted, they will run alone: %s", error)
+            _log.warning("unfinished inputs stay written down as in hand, they will run alone: %s", error)
 
 
 @dataclass(frozen=True, slots=True)

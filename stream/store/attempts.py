@@ -1,76 +1,113 @@
-"""Attempts: how an input that kills the whole process is found.
+"""How an input that kills the whole process is found.
 
-An input is counted before it is decoded and cleared in the transaction that stores its outcome, so whatever is still
-counted at a start was in hand when a process died. The second time it runs alone, and only deaths while alone count
-against it: its neighbours then are never blamed.
+What is about to be analysed is written down first, a row for each batch and partition (a lot), and the row is deleted
+when all of it is finished or let go of in good order. So what the next owner of a partition finds there of anybody else
+was in hand when a process died. These inputs are suspects: each runs alone, and only deaths while it was alone count
+against it. Its neighbours are never blamed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
-from stream.store import encoding as pg
-from stream.store.prior import Key
+from stream.consumer.records import Record
 
 DEATHS_ALLOWED = 3
 
+Place = tuple[str, int]  # topic, partition
+Lot = int
+
+
+class Spot(NamedTuple):
+    """Where a record stands: the same at every delivery."""
+
+    topic: str
+    partition: int
+    offset: int
+
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
-    """An input that was in hand when a process died. deaths_alone: how often while nothing else was."""
+class Begun:
+    """What begin() wrote down and found. suspects: how often each died alone, of those that were in hand at a death."""
 
-    key: Key
-    deaths_alone: int
+    lots: Mapping[Place, Lot]
+    suspects: Mapping[Spot, int]
 
 
-_COUNT = """
-WITH counted AS (
-    INSERT INTO attempts AS a (video_id, revision, attempts)
-    SELECT video_id, revision, 1 FROM unnest(%b::text[], %b::int4[]) AS i(video_id, revision)
-     ORDER BY video_id COLLATE "C", revision
-    ON CONFLICT (video_id, revision) DO UPDATE SET attempts = a.attempts + 1, updated_at = now()
-    RETURNING video_id, revision, attempts, alone
+_ADOPT = """
+WITH left_behind AS (
+    DELETE FROM in_hand h USING unnest(%s::text[], %s::int4[], %s::int8[]) AS ours(topic, partition, first)
+     WHERE h.topic = ours.topic AND h.partition = ours.partition AND h.lot <> ALL(%s::int8[])
+    RETURNING h.topic, h.partition, h.offsets, ours.first
 )
-SELECT video_id, revision, alone FROM counted WHERE attempts > 1
+INSERT INTO attempts (topic, partition, record_offset)
+SELECT topic, partition, record_offset FROM left_behind, unnest(offsets) AS record_offset WHERE record_offset >= first
+ON CONFLICT DO NOTHING
 """
-_COUNT_ALONE = "UPDATE attempts SET alone = alone + 1, updated_at = now() WHERE video_id = %s AND revision = %s"
-_UNCOUNT = """
-WITH undone AS (
-    UPDATE attempts a SET attempts = a.attempts - 1
-      FROM unnest(%b::text[], %b::int4[]) AS i(video_id, revision)
-     WHERE a.video_id = i.video_id AND a.revision = i.revision AND a.attempts > 1
-)
-DELETE FROM attempts a USING unnest(%b::text[], %b::int4[]) AS i(video_id, revision)
- WHERE a.video_id = i.video_id AND a.revision = i.revision AND a.attempts <= 1
+_FORGET = """
+DELETE FROM attempts a USING unnest(%s::text[], %s::int4[], %s::int8[]) AS ours(topic, partition, first)
+ WHERE a.topic = ours.topic AND a.partition = ours.partition AND a.record_offset < ours.first
 """
+_TAKE = """
+INSERT INTO in_hand (topic, partition, offsets)
+SELECT topic, partition, offsets::int8[] FROM unnest(%s::text[], %s::int4[], %s::text[]) AS t(topic, partition, offsets)
+RETURNING topic, partition, lot
+"""
+_SUSPECTS = """
+SELECT a.topic, a.partition, a.record_offset, a.alone
+  FROM attempts a JOIN unnest(%s::text[], %s::int4[]) AS here(topic, partition)
+    ON a.topic = here.topic AND a.partition = here.partition
+"""
+_COUNT_ALONE = "UPDATE attempts SET alone = alone + 1 WHERE topic = %s AND partition = %s AND record_offset = %s"
+_CLEAR = "DELETE FROM attempts WHERE topic = %s AND partition = %s AND record_offset = %s"
 
 
-def count(connection: psycopg.Connection[Any], keys: Sequence[Key]) -> list[Suspect]:
-    """Count one attempt of each, before anything is fetched. Returns those that were in hand at a death."""
-    if not keys:
-        return []
-    found = connection.execute(_COUNT, _columns(keys)).fetchall()
-    return [Suspect((video_id, revision), alone) for video_id, revision, alone in found]
+def spot_of(record: Record) -> Spot:
+    return Spot(record.topic, record.partition, record.offset)
 
 
-def count_alone(connection: psycopg.Connection[Any], key: Key) -> None:
+def begin(
+    connection: psycopg.Connection[Any], records: Iterable[Record], new: Collection[Place], own: Collection[Lot]
+) -> Begun:
+    """Write down what is about to be analysed, before anything is fetched.
+
+    new: the partitions that are read for the first time since they were assigned; own: the lots of this process.
+    """
+    offsets: dict[Place, list[int]] = defaultdict(list)
+    for record in records:
+        offsets[record.topic, record.partition].append(record.offset)
+    topics, partitions = [topic for topic, _ in offsets], [partition for _, partition in offsets]
+    lists = ["{" + ",".join(map(str, each)) + "}" for each in offsets.values()]
+    with connection.transaction():
+        if adopted := [place for place in new if place in offsets]:
+            # all before the first that needs an analysis is finished, whoever had it in hand
+            columns = [[t for t, _ in adopted], [p for _, p in adopted], [min(offsets[place]) for place in adopted]]
+            connection.execute(_ADOPT, [*columns, list(own)])
+            connection.execute(_FORGET, columns)
+        taken = connection.execute(_TAKE, [topics, partitions, lists]).fetchall()
+        found = connection.execute(_SUSPECTS, [topics, partitions]).fetchall()
+    return Begun(
+        lots={(topic, partition): lot for topic, partition, lot in taken},
+        suspects={Spot(topic, partition, offset): alone for topic, partition, offset, alone in found},
+    )
+
+
+def count_alone(connection: psycopg.Connection[Any], spot: Spot) -> None:
     """Count one attempt alone, right before it."""
-    connection.execute(_COUNT_ALONE, key)
+    connection.execute(_COUNT_ALONE, spot)
 
 
-def uncount(connection: psycopg.Connection[Any], keys: Sequence[Key]) -> None:
-    """Take back one attempt of each: they were let go of in good order (a drain, a revocation)."""
-    if keys:
-        columns = _columns(keys)
-        connection.execute(_UNCOUNT, columns + columns)
+def clear(cursor: psycopg.Cursor[Any], spots: Collection[Spot]) -> None:
+    """These killed nothing; in the transaction that stores what became of them."""
+    cursor.executemany(_CLEAR, spots)
 
 
-def _columns(keys: Sequence[Key]) -> list[pg.Column]:
-    return [
-        pg.text_column([pg.text(video_id) for video_id, _ in keys]),
-        pg.int4_column([pg.int4(revision) for _, revision in keys]),
-    ]
+def end(connection: psycopg.Connection[Any], lots: Collection[Lot]) -> None:
+    """Nothing of these lots is in hand any more: finished, or let go of in good order (a drain, a revocation)."""
+    if lots:
+        connection.execute("DELETE FROM in_hand WHERE lot = ANY(%s)", [list(lots)])

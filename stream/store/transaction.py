@@ -11,8 +11,8 @@ import psycopg
 
 from schemas.events import VideoPublished
 from stream import boundaries
+from stream.store import attempts, letters, messages, prior, removal
 from stream.store import encoding as pg
-from stream.store import letters, messages, prior, removal
 from stream.store.assemble import Effects, Stored, assemble
 from stream.store.encoding import Field
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
@@ -39,7 +39,7 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
     7. removals: label withdrawn and tombstoned, task withdrawn, what was derived from the media deleted.
     8. dead letters.
     9. outbox: every record that 5 to 8 and the retries announce.
-    10. attempts: cleared; none of these inputs killed the process.
+    10. suspects of this batch are cleared: they killed nothing.
     11. commit. Only then may offsets be committed.
 
     Raises psycopg.Error, and RowFault where a prediction cannot be decided on; nothing is written then.
@@ -58,7 +58,7 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
         dead = letters.write(cursor, batch.dead, now, records)
         records += [messages.retry(each) for each in batch.later]
         _copy(cursor, "outbox", OUTBOX_COLUMNS, [*effects.outbox, pg.rows(OUTBOX_COLUMNS, records)])
-        _clear_attempts(cursor, batch)
+        _clear_suspects(cursor, batch)
         boundaries.reached("before_commit")
     boundaries.reached("after_commit")
     return Written(decisions=effects.taken, dead=Counter(each.code for each in dead), removed=removed)
@@ -140,24 +140,10 @@ def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
         cursor.execute(_WITHDRAW_TASKS, [now, effects.pointless])
 
 
-_CLEAR_ATTEMPTS = """
-DELETE FROM attempts a USING unnest(%b::text[], %b::int4[]) AS done(video_id, revision)
- WHERE a.video_id = done.video_id AND a.revision = done.revision
-"""
-
-
-def _clear_attempts(cursor: Cursor, batch: Batch) -> None:
-    videos = [each.video for each in batch.analysed]
-    given_up = [each.input.event for each in batch.dead] + [each.input.event for each in batch.later]
-    videos += [event for event in given_up if isinstance(event, VideoPublished)]
-    if videos:
-        cursor.execute(
-            _CLEAR_ATTEMPTS,
-            [
-                pg.text_column([pg.text(video.video_id) for video in videos]),
-                pg.int4_column([pg.int4(video.revision) for video in videos]),
-            ],
-        )
+def _clear_suspects(cursor: Cursor, batch: Batch) -> None:
+    inputs = [each.input for outcomes in (batch.analysed, batch.dead, batch.later) for each in outcomes]
+    if spots := [attempts.spot_of(each.record) for each in inputs if each.suspect]:
+        attempts.clear(cursor, spots)
 
 
 def _copy(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:

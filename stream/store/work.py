@@ -47,6 +47,7 @@ class Input:
     event: VideoPublished | VideoRemoved | None
     tries: int  # this one included
     traceparent: str | None
+    suspect: bool = False  # it was in hand when a process died
 
 
 @dataclass(slots=True, eq=False)  # not frozen, for the same reason

@@ -21,7 +21,7 @@ from stream.classify.stub import StubAnalyzer, stub_model
 from stream.kafka import group_id
 from stream.settings import Settings
 from stream.telemetry.health import Health
-from tests.support.kafka import committed, end_offsets, produce
+from tests.support.kafka import committed, end_offsets, produce, read_all
 from tests.support.waiting import wait_until
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -105,6 +105,12 @@ class Service:
             topic,
         )
         return len(sent)
+
+    def places(self) -> dict[str, tuple[str, int, int]]:
+        """video_id -> topic, partition and offset of its record on video.published.v1."""
+        topic = self.settings.kafka.topics[VIDEO_PUBLISHED]
+        messages = read_all(self.settings.kafka.bootstrap, topic)
+        return {(m.key() or b"").decode(): (topic, m.partition() or 0, m.offset() or 0) for m in messages}
 
     def held_back(self) -> int:
         """Records of video.published.v1 whose offsets are not committed."""

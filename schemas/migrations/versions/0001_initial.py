@@ -57,14 +57,23 @@ $$
 def upgrade() -> None:
     op.create_table(
         "attempts",
-        sa.Column("video_id", sa.Text(), nullable=False),
-        sa.Column("revision", sa.Integer(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("record_offset", sa.BigInteger(), nullable=False),
         sa.Column("alone", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("video_id", "revision", name=op.f("pk_attempts")),
+        sa.Column("found_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("topic", "partition", "record_offset", name=op.f("pk_attempts")),
+    )
+    op.create_table(
+        "in_hand",
+        sa.Column("lot", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("offsets", postgresql.ARRAY(sa.BigInteger()), nullable=False),
+        sa.Column("taken_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("lot", name=op.f("pk_in_hand")),
         prefixes=["UNLOGGED"],
-        postgresql_with=QUEUE_STORAGE | {"fillfactor": 70},
+        postgresql_with=QUEUE_STORAGE,
     )
     op.create_table(
         "current_labels",
@@ -247,3 +256,4 @@ def downgrade() -> None:
     op.drop_table("dead_letters")
     op.drop_table("current_labels")
     op.drop_table("attempts")
+    op.drop_table("in_hand")

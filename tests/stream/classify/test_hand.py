@@ -38,17 +38,28 @@ def test_an_input_is_worked_on_once_and_every_record_of_it_lands(videos: list[st
     assert len(board(hand, arrival("a"))) == 1  # landed: the next one flies again
 
 
-def test_what_was_given_up_is_dropped_and_its_attempt_is_taken_back() -> None:
+def test_what_was_given_up_is_dropped_and_its_lot_is_emptied() -> None:
     hand = Hand()
     gone, kept = board(hand, arrival("a", 0), arrival("b", 1))
-    gone.counted = ("a", 0)
+    hand.book([gone, kept], {("t", 0): 7, ("t", 1): 8})
     hand.abandon([P0])
     assert not hand.keep(gone)
     assert hand.keep(kept)
-    assert hand.released() == [("a", 0)]
-    assert hand.released() == []
+    assert hand.emptied() == [7]
+    assert hand.emptied() == []
     (back,) = board(hand, arrival("a", 0, epoch=2))
     assert hand.keep(back)
+
+
+def test_a_lot_is_emptied_by_the_last_of_its_flights() -> None:
+    hand = Hand()
+    first, second = board(hand, arrival("a", 0, 1), arrival("b", 0, 2))
+    hand.book([first, second], {("t", 0): 7})
+    hand.land([first])
+    assert (hand.emptied(), hand.lots) == ([], [7])
+    hand.land([second])
+    assert hand.lots == [7]  # the database has it until it is told
+    assert (hand.emptied(), hand.lots) == ([7], [])
 
 
 def test_a_flight_goes_on_for_a_duplicate_whose_partition_stays() -> None:
@@ -89,10 +100,10 @@ def test_after_the_end_nothing_starts_and_what_is_left_is_known() -> None:
     hand = Hand()
     first, second = board(hand, arrival("a"), arrival("b", 1))
     assert hand.start(first)
-    first.counted, second.counted = ("a", 0), ("b", 0)
+    hand.book([first, second], {("t", 0): 7, ("t", 1): 8})
     assert not hand.close(time.monotonic() + 0.01)
     assert not hand.start(second)
-    assert sorted(hand.leftover()) == [("a", 0), ("b", 0)]
+    assert sorted(hand.lots) == [7, 8]
 
 
 def test_quiet_is_when_the_analyzer_has_nothing() -> None:
