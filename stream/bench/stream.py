@@ -7,8 +7,9 @@ table without an index, and do nothing else:
 floor       stores as many bytes for each record as the job does: its key and value, and filler for what the job derives
 read floor  stores key and value alone, as if nothing were derived
 
-Transactions are of one size, and all commit offsets. They alternate, and ratios are taken repeat by repeat, so that a
-busy machine slows all of them.
+All have as many consumers, each a process with its share of the partitions: as many as there are cores, unless told
+otherwise. Transactions are of one size, and all commit offsets. They alternate, and ratios are taken repeat by repeat,
+so that a busy machine slows all of them. A first round is not counted: in it Postgres makes its WAL files.
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-import threading
-import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import psycopg
 import typer
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from pydantic import SecretStr
 from rich.console import Console
@@ -39,20 +38,17 @@ from deploy.local import stack
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import encode_event
-from stream.classify.job import SUBSCRIBED, ClassifyJob, collect_rarely
-from stream.classify.stub import StubAnalyzer, stub_model
+from stream.bench.stream_members import GROUP, floor, job, seconds_of
+from stream.classify.job import SUBSCRIBED
+from stream.classify.stub import stub_model
 from stream.cli.options import Format, FormatOption
-from stream.consumer import records as consumer
-from stream.consumer.runtime import ConsumerRuntime
-from stream.kafka import consumer_config, create_topics, group_id, producer_config
+from stream.kafka import admin_config, create_topics, group_id, producer_config
 from stream.settings import ClassifySettings, DatabaseSettings, Settings, load_settings
 from stream.store import registry
 from stream.store.session import connect
-from stream.telemetry.health import Health
 
 NAME = "stream"
 PARTITIONS = 6
-FILLERS = 1000  # different ones: what the job stores does not lie in the processor's cache either
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +58,10 @@ def register(app: typer.Typer) -> None:
 def _bench(
     events: Annotated[int, typer.Option(min=1000, help="Events a repeat.")] = 100_000,
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of floor and job.")] = 3,
-    commit_batch: Annotated[int, typer.Option(min=1, help="Records a transaction, of all three.")] = 4000,
+    members: Annotated[
+        int | None, typer.Option(min=1, max=PARTITIONS, help="Consumers, of all three (default: one a core).")
+    ] = None,
+    commit_batch: Annotated[int, typer.Option(min=1, help="Records a transaction, of all three.")] = 1000,
     configured: Annotated[
         bool, typer.Option("--configured", help="Use the configured servers, not a local stack of its own.")
     ] = False,
@@ -72,7 +71,14 @@ def _bench(
     console = Console(stderr=True, highlight=False)
     with ExitStack() as cleanup:
         settings = load_settings() if configured else cleanup.enter_context(_own_stack())
-        result = run(settings, events=events, repeats=repeats, commit_batch=commit_batch, console=console)
+        result = run(
+            settings,
+            events=events,
+            repeats=repeats,
+            members=members or min(PARTITIONS, len(os.sched_getaffinity(0))),
+            commit_batch=commit_batch,
+            console=console,
+        )
     if output is Format.JSON:
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
         return
@@ -88,7 +94,9 @@ def _bench(
     )
 
 
-def run(settings: Settings, *, events: int, repeats: int, commit_batch: int, console: Console) -> dict[str, Any]:
+def run(
+    settings: Settings, *, events: int, repeats: int, members: int, commit_batch: int, console: Console
+) -> dict[str, Any]:
     """Publish once, then measure in pairs. Everything it makes is named bench_* and dropped."""
     label = f"bench_{uuid.uuid4().hex[:8]}"
     kafka = settings.kafka.model_copy(
@@ -96,30 +104,31 @@ def run(settings: Settings, *, events: int, repeats: int, commit_batch: int, con
     )
     classify = ClassifySettings(stub=True, commit_batch=commit_batch, max_in_flight=8 * commit_batch)
     settings = settings.model_copy(update={"kafka": kafka, "classify": classify})
-    collect_rarely()  # for both: a consumer that only copies gains by it too
     create_topics(settings)
     value_bytes = _publish(settings, events)
     console.print(f"published {events:,} events of {value_bytes / events:.0f} bytes")
     results = []
-    for number in range(repeats):
-        job, stored = _job(settings, events, number)
+    for number in range(repeats + 1):
+        decided, stored = _job(settings, events, members, number)
         result = Repeat(
-            job=job,
+            job=decided,
             stored_bytes=stored,
-            floor=_floor(settings, events, filler=max(0, stored - value_bytes // events)),
-            read_floor=_floor(settings, events, filler=0),
+            floor=_floor(settings, events, members, filler=max(0, stored - value_bytes // events)),
+            read_floor=_floor(settings, events, members, filler=0),
         )
         console.print(
-            f"job {job:,.0f}/s  floor {result.floor:,.0f}/s (ratio {result.ratio:.3f})"
+            f"{'' if number else 'not counted: '}job {decided:,.0f}/s  floor {result.floor:,.0f}/s (ratio {result.ratio:.3f})"
             f"  read floor {result.read_floor:,.0f}/s (ratio {result.read_ratio:.3f})"
         )
-        results.append(result)
+        if number:
+            results.append(result)
     return {
         "bench": NAME,
         "events": events,
         "repeats": repeats,
         "bytes_per_event": round(value_bytes / events),
         "stored_bytes_per_event": results[0].stored_bytes,
+        "members": members,
         "commit_batch": commit_batch,
         "max_in_flight": classify.max_in_flight,
         "job_events_per_s": round(statistics.median(each.job for each in results)),
@@ -194,39 +203,30 @@ def _publish(settings: Settings, count: int) -> int:
     return total
 
 
-def _floor(settings: Settings, count: int, filler: int) -> float:
-    """Consume and COPY key, value and `filler` bytes of each record; events a second."""
-    rests = [os.urandom(filler) for _ in range(FILLERS)]
+def _floor(settings: Settings, count: int, members: int, filler: int) -> float:
+    """Events a second of as many consumers as the job has, each with its share of the partitions."""
     topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
-    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
-    client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
-    copy_in = "COPY bench_floor (key, value, rest) FROM STDIN (FORMAT BINARY)"
-    with _scratch_database(settings) as database, connect(database, "bench-floor") as connection:
-        # rows stay whole and uncompressed: moving what is long out of line would slow the floor
-        connection.execute(
-            "CREATE TABLE bench_floor (key bytea, value bytea, rest bytea) WITH (toast_tuple_target=8160)"
+    with _scratch_database(settings) as database:
+        with connect(database, "bench-floor") as connection:
+            # rows stay whole and uncompressed: moving what is long out of line would slow the floor
+            connection.execute(
+                "CREATE TABLE bench_floor (key bytea, value bytea, rest bytea) WITH (toast_tuple_target=8160)"
+            )
+        shares = [list(range(number, PARTITIONS, members)) for number in range(members)]
+        seconds = seconds_of(
+            floor,
+            [(settings, database, topic, share, filler) for share in shares],
+            count,
+            lambda tally: tally.ready.value == members,
         )
-        begun, stored = 0.0, 0
-        while stored < count:
-            messages = client.consume(settings.classify.commit_batch, 0.2)
-            if messages and not begun:
-                begun = time.perf_counter()
-            with connection.transaction(), connection.cursor() as cursor, cursor.copy(copy_in) as copy:
-                copy.set_types(["bytea"] * 3)
-                for message, rest in zip(messages, cycle(rests)):
-                    copy.write_row((message.key(), message.value(), rest))
-            client.commit(asynchronous=True)
-            stored += len(messages)
-        elapsed = time.perf_counter() - begun
-    client.close()
-    return count / elapsed
+    return count / seconds
 
 
 _SIZE = sql.SQL("SELECT sum(pg_column_size(t.*)) FROM {} AS t")
 _TABLES = ("videos", "predictions", "decisions", "current_labels", "review_tasks", "outbox")
 
 
-def _job(settings: Settings, count: int, number: int) -> tuple[float, int]:
+def _job(settings: Settings, count: int, members: int, number: int) -> tuple[float, int]:
     """The classify job until the last record is durable: events a second, and bytes stored for each."""
     with _scratch_database(settings) as database:
         settings = settings.model_copy(
@@ -237,65 +237,30 @@ def _job(settings: Settings, count: int, number: int) -> tuple[float, int]:
         )
         with connect(database, "bench-start") as connection:
             model = registry.enter(connection, stub_model(), {"stub": True})
-        stop = threading.Event()
-        timed = _Timed(ClassifyJob(settings, StubAnalyzer(), model), count, stop)
-        names = TopicNames(settings.kafka.topics)
-        ConsumerRuntime(
-            settings,
-            group_id(settings, "bench"),
-            [names.actual(topic) for topic in SUBSCRIBED],
-            timed,
-            max_in_flight=settings.classify.max_in_flight,
-            drain_s=settings.classify.drain_s,
-            health=Health(600.0),
-        ).run(stop)
+        admin = AdminClient(admin_config(settings))
+        seconds = seconds_of(
+            job,
+            [(settings, model)] * members,
+            count,
+            lambda _: _is_balanced(admin, group_id(settings, GROUP), members),
+        )
         with connect(database, "bench-check") as connection:
             row = connection.execute("SELECT count(*) FROM decisions").fetchone()
             assert row == (count,), "the job did not decide every event"
             sizes = [connection.execute(_SIZE.format(sql.Identifier(table))).fetchone() for table in _TABLES]
     stored = sum(int(size[0] or 0) for size in sizes if size is not None)
-    return count / timed.elapsed, stored // count
+    return count / seconds, stored // count
 
 
-class _Timed:
-    """A job that notes when its first record came and when its last one was durable."""
-
-    def __init__(self, job: ClassifyJob, count: int, stop: threading.Event) -> None:
-        self._job = job
-        self._missing = count
-        self._stop = stop
-        self._begun = 0.0
-        self.elapsed = 0.0
-
-    def start(self, progress: consumer.Progress) -> None:
-        self._progress = progress
-        self._job.start(self)
-
-    def submit(self, records: Sequence[consumer.Record]) -> None:
-        self._begun = self._begun or time.perf_counter()
-        self._job.submit(records)
-
-    def drain(self, partitions: Collection[consumer.TopicPartition], deadline: float) -> None:
-        self._job.drain(partitions, deadline)
-
-    def abandon(self, partitions: Collection[consumer.TopicPartition]) -> None:
-        self._job.abandon(partitions)
-
-    def stop(self, deadline: float) -> None:
-        self._job.stop(deadline)
-
-    def done(self, records: Collection[consumer.Record]) -> None:
-        self._progress.done(records)
-        self._missing -= len(records)
-        if not self._missing:
-            self.elapsed = time.perf_counter() - self._begun
-            self._stop.set()
-
-    def back_off(self, seconds: float, reason: str) -> None:
-        self._progress.back_off(seconds, reason)
-
-    def fail(self, error: BaseException) -> None:
-        self._progress.fail(error)
+def _is_balanced(admin: AdminClient, group: str, members: int) -> bool:
+    """Whether the group has all its members, and each its share of the partitions."""
+    try:
+        description = admin.describe_consumer_groups([group])[group].result()
+    except KafkaException:  # it is not there before its first member
+        return False
+    held = [len(member.assignment.topic_partitions) for member in description.members]
+    share = PARTITIONS * len(SUBSCRIBED) // members
+    return len(held) == members and min(held) >= share // 2 and sum(held) == PARTITIONS * len(SUBSCRIBED)
 
 
 @contextmanager
