@@ -117,7 +117,7 @@ def run(
             read_floor=_floor(settings, events, members, filler=0),
         )
         console.print(
-            f"{'' if number else 'not counted: '}job {decided:,.0f}/s  floor {result.floor:,.0f}/s (ratio {result.ratio:.3f})"
+            f"round {number}: job {decided:,.0f}/s  floor {result.floor:,.0f}/s (ratio {result.ratio:.3f})"
             f"  read floor {result.read_floor:,.0f}/s (ratio {result.read_ratio:.3f})"
         )
         if number:
