@@ -113,6 +113,8 @@ _MAKES_BUNDLES = (
     "models/media/types.py",
     "models/preprocess/text.py",
     "models/training/export.py",
+    "models/training/probes.py",
+    "models/training/weights.py",
     "schemas/taxonomy.py",
     "schemas/taxonomies/*.json",
     "tests/support/bundles.py",

@@ -21,7 +21,7 @@ from stream.classify.planner import Shapes
 from stream.classify.scheduler import Fused, NotFinite, Scheduler, SchedulerClosed
 from stream.media.child_handle import DecodedClip
 from stream.media.decode_pool import DecodePool
-from stream.media.fetch import FetchedFile, fetch
+from stream.media.fetch import FetchedFile, fetch, require_content
 from stream.settings import MediaSettings, Settings
 from stream.telemetry import metrics
 
@@ -148,6 +148,7 @@ class VideoAnalyzer:
         boundaries.reached("fetch")
         begun = time.perf_counter()
         with self._fetch(task.video.media_uri, self._media, time.monotonic() + self._media.fetch_timeout_s) as file:
+            require_content(file, task.video.content_sha256)
             task.timings["fetch"] = time.perf_counter() - begun
             boundaries.reached("decode")
             queued = time.perf_counter()

@@ -7,6 +7,7 @@ when it is closed, even by SIGKILL.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import tempfile
@@ -58,6 +59,17 @@ def fetch(
         yield FetchedFile(Path(f"/proc/self/fd/{descriptor}"), size)
     finally:
         os.close(descriptor)
+
+
+def require_content(file: FetchedFile, sha256: str | None) -> None:
+    """Raises TransientError where the bytes are not those the event promised: an edge may still serve what was there
+    before an edit."""
+    if sha256 is None:
+        return
+    with file.path.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != sha256:
+        raise TransientError("content_mismatch", f"the bytes have sha256 {found}, the event says {sha256}")
 
 
 def _open_inside(target: FileTarget) -> int:

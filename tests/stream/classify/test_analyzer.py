@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,6 +141,20 @@ def test_what_lies_outside_the_root_is_poison(analyzer: VideoAnalyzer, clips: Pa
     (outcome,) = outcomes.of("v")
     assert isinstance(outcome, PoisonError)
     assert outcome.code == "path_refused"
+
+
+def test_bytes_that_are_not_what_the_event_promised_are_asked_for_again_later(
+    analyzer: VideoAnalyzer, clips: Path
+) -> None:
+    promised = hashlib.sha256((clips / "short.mp4").read_bytes()).hexdigest()
+    outcomes = Outcomes()
+    for name in ("short.mp4", "long.mp4"):
+        video = published(clips, name).model_copy(update={"content_sha256": promised})
+        analyzer.submit(video, outcomes.done(name))
+    kept, other = outcomes.of("short.mp4", "long.mp4")
+    assert isinstance(kept, Analysis)
+    assert isinstance(other, TransientError)
+    assert (other.code, other.host) == ("content_mismatch", None)
 
 
 def test_it_answers_under_the_bundles_encoder(analyzer: VideoAnalyzer, bundle: Bundle) -> None:
