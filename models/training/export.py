@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,20 @@ PARITY_TOLERANCE = 1e-4
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_bundle(
-    folder: Path,
-    *,
-    model: Architecture,
-    manifest: BundleManifest,
-    taxonomy: Taxonomy,
-    tokenizer: Tokenizer,
-    policy: PolicyFile,
-    probes: Probes,
-    card: str,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class BundleParts:
+    """What a bundle is written from. probes: the inputs of golden.npz, which `model` answers."""
+
+    model: Architecture
+    manifest: BundleManifest
+    taxonomy: Taxonomy
+    tokenizer: Tokenizer
+    policy: PolicyFile
+    probes: Probes
+    card: str
+
+
+def write_bundle(folder: Path, parts: BundleParts) -> None:
     """Write a whole bundle or nothing: it appears under its name when every file is there and the graphs agree.
 
     Raises UserError where `folder` holds something that is not a bundle, or where a graph differs from torch.
@@ -57,7 +61,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         new = Path(scratch) / "bundle"
         new.mkdir()
-        _write(new, model, manifest, taxonomy, tokenizer, policy, probes, card)
+        _write(new, parts)
         if folder.exists():
             folder.rename(Path(scratch) / "previous")
         new.rename(folder)
@@ -85,8 +89,7 @@ def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | No
         trained_from={"data": trained.data, "seed": trained.seed, "class_counts": trained.class_counts},
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    write_bundle(
-        folder,
+    parts = BundleParts(
         model=model,
         manifest=manifest,
         taxonomy=run.taxonomy,
@@ -95,6 +98,7 @@ def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | No
         probes=load_probes(run.probes),
         card=write_card(name, trained, policy, evaluation, parameters=parameters),
     )
+    write_bundle(folder, parts)
 
 
 def export_graphs(model: Architecture, folder: Path, *, sample: Probes) -> None:
@@ -150,18 +154,9 @@ def worst_difference(golden: Arrays, answers: Arrays) -> float:
     return max(float(np.abs(golden[name] - answer).max()) for name, answer in answers.items())
 
 
-def _write(
-    folder: Path,
-    model: Architecture,
-    manifest: BundleManifest,
-    taxonomy: Taxonomy,
-    tokenizer: Tokenizer,
-    policy: PolicyFile,
-    probes: Probes,
-    card: str,
-) -> None:
-    export_graphs(model, folder, sample=probes)
-    golden = torch_answers(model, probes)
+def _write(folder: Path, parts: BundleParts) -> None:
+    export_graphs(parts.model, folder, sample=parts.probes)
+    golden = torch_answers(parts.model, parts.probes)
     worst = worst_difference(golden, onnx_answers(folder, golden))
     if worst > PARITY_TOLERANCE:
         raise UserError(
@@ -170,13 +165,13 @@ def _write(
             ExitCode.CHECK_FAILED,
         )
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
-    save_weights(model, folder / "model.safetensors")
+    save_weights(parts.model, folder / "model.safetensors")
     (folder / "tokenizer").mkdir()
-    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
-    save_policy(folder / "policy.json", policy)
-    (folder / "CARD.md").write_text(card, encoding="utf-8")
-    write_manifest(folder, manifest)
+    parts.tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    (folder / "taxonomy.json").write_text(parts.taxonomy.to_json(), encoding="utf-8")
+    save_policy(folder / "policy.json", parts.policy)
+    (folder / "CARD.md").write_text(parts.card, encoding="utf-8")
+    write_manifest(folder, parts.manifest)
 
 
 def _export_graph(

@@ -13,7 +13,7 @@ from models.bundle import BundleManifest, PixelNorm, TextTemplate
 from models.decision.policy import PolicyFile
 from models.media.types import AudioPlan, FramePlan
 from models.preprocess.text import END_OF_FIELD, train_tokenizer
-from models.training.export import write_bundle
+from models.training.export import BundleParts, write_bundle
 from models.training.probes import Probes
 from schemas.taxonomy import Taxonomy, default_taxonomy
 
@@ -62,8 +62,7 @@ def tiny_bundle(
     torch.manual_seed(seed)
     model = build("dual_concat", config).eval()
     bundle = folder / "bundle"
-    write_bundle(
-        bundle,
+    parts = BundleParts(
         model=model,
         manifest=BundleManifest(
             name="tiny",
@@ -89,6 +88,7 @@ def tiny_bundle(
         probes=random_probes(vocab=config["vocab"], seed=seed),
         card="# tiny\n\nRandom weights, for tests.\n",
     )
+    write_bundle(bundle, parts)
     return bundle
 
 
