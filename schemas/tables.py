@@ -266,7 +266,8 @@ class InHand(Table):
     __tablename__ = "in_hand"
     __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": QUEUE_STORAGE},)
 
-    lot: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    lot: Mapped[UUID] = mapped_column(primary_key=True)  # made by the worker
+    consumer_group: Mapped[str]
     topic: Mapped[str]
     partition: Mapped[int] = mapped_column(Integer)
     offsets: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
@@ -274,10 +275,12 @@ class InHand(Table):
 
 
 class Attempt(Table):
-    """Inputs that were in hand at a death, by their place in Kafka; cleared by whatever becomes of them."""
+    """Inputs that were in hand at a death, by their place in Kafka; cleared when something has become of them, at the
+    latest when their partition's next owner has read past them."""
 
     __tablename__ = "attempts"
 
+    consumer_group: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(primary_key=True)
     partition: Mapped[int] = mapped_column(Integer, primary_key=True)
     record_offset: Mapped[int] = mapped_column(BigInteger, primary_key=True)

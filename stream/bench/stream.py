@@ -1,6 +1,6 @@
 """`reelsort bench stream`: the classify job beside two floors, in one run on a real Kafka and a real Postgres.
 
-The job reads a topic and does all it does in production (parse, look up, count attempts, decide, six tables, outbox,
+The job reads a topic and does all it does in production (parse, look up, write down, decide, six tables, outbox,
 offsets), with a stub in the place of the model. Both floors read the same topic with confluent-kafka and COPY into one
 table without an index, and do nothing else:
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 from models.decision.types import Route
@@ -20,6 +21,7 @@ from stream.classify.outage import Outage
 from stream.classify.retries import back_off_s
 from stream.consumer.records import Progress
 from stream.settings import ClassifySettings
+from stream.store import attempts
 from stream.store.work import Analysed, Dead, Later, Outcome, Written
 from stream.store.writer import Writer
 from stream.telemetry import metrics
@@ -95,6 +97,8 @@ class Committer:
                     self._probe()
                 if judged:
                     self._write(writer, outage, judged)
+                if released := self._hand.released():
+                    outage.through(writer.session, partial(attempts.release, released=released))
         except Exception as error:
             if not self._stopping.is_set():
                 self._progress.fail(error)

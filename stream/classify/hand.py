@@ -8,16 +8,17 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 
 from schemas.events import VideoPublished
 from stream.consumer.records import Record, TopicPartition
-from stream.store.attempts import Lot
+from stream.store.attempts import Lot, Released, Spot
 from stream.store.work import Input
 
 Place = tuple[str, int]  # topic, partition
+NOTHING = Released()
 
 
 class Flight:
     """One piece of work and every record that waits for it: duplicates of an input in hand join its flight."""
 
-    __slots__ = ("alone", "analysing", "inputs", "key", "lot", "started")
+    __slots__ = ("alone", "analysing", "counted", "inputs", "key", "lot", "started")
 
     def __init__(self, key: Hashable, first: Input) -> None:
         self.key = key
@@ -25,6 +26,7 @@ class Flight:
         self.started = False  # handed on: a drain waits for it
         self.analysing = False  # with the analyzer now
         self.lot: Lot | None = None  # where the database has it written down
+        self.counted: Spot | None = None  # the database counts an attempt alone
         self.alone = False
 
     @property
@@ -54,6 +56,7 @@ class Hand:
         self._closed = False
         self._lots: dict[Lot, int] = {}  # how many flights of each have not landed
         self._emptied: list[Lot] = []
+        self._uncounted: list[Spot] = []
 
     # --- the poll thread
 
@@ -76,12 +79,15 @@ class Hand:
             return self._wait(lambda: not any(flight.started for flight in self._flights.values()), deadline)
 
     def abandon(self, partitions: Collection[TopicPartition]) -> None:
-        """End these partitions' epochs."""
+        """End these partitions' epochs, and let go of what is left of them: the next owner shall not find it."""
         with self._changed:
             for each in partitions:
                 place = (each.topic, each.partition)
                 self._over[place] = self._newest.get(place, -1)
                 self._closing.discard(place)
+            for flight in list(self._flights.values()):
+                if not any(self._ours(each, ()) for each in flight.inputs):
+                    self._drop(flight)
             self._changed.notify_all()
 
     @property
@@ -89,6 +95,12 @@ class Hand:
         """All that the database may still have."""
         with self._lock:
             return [*self._lots, *self._emptied]
+
+    def leftover(self) -> Released:
+        """All that the database may still have, of a process that ends in good order."""
+        with self._lock:
+            counted = [flight.counted for flight in self._flights.values() if flight.counted is not None]
+            return Released([*self._lots, *self._emptied], [*self._uncounted, *counted])
 
     # --- the threads that work
 
@@ -123,13 +135,26 @@ class Hand:
                 flight.lot = lot = lots[record.topic, record.partition]
                 self._lots[lot] = self._lots.get(lot, 0) + 1
 
+    def written(self, lots: Collection[Lot]) -> None:
+        """The database has them only now: what was let go of meanwhile is released again."""
+        with self._lock:
+            self._emptied += [lot for lot in lots if lot not in self._lots and lot not in self._emptied]
+
+    def wanted(self, flights: Sequence[Flight]) -> list[Flight]:
+        """Those that may be started; the others are dropped."""
+        with self._lock:
+            wanted = []
+            for flight in flights:
+                if self._may_start(flight):
+                    wanted.append(flight)
+                else:
+                    self._drop(flight)
+            return wanted
+
     def start(self, flight: Flight) -> bool:
         """Whether it may go on; if so drains wait for it from now on, if not it is dropped."""
         with self._lock:
-            if not (self._over or self._closing or self._closed):
-                flight.started = True
-                return True
-            if not self._closed and any(self._ours(each, self._closing) for each in flight.inputs):
+            if self._may_start(flight):
                 flight.started = True
                 return True
             self._drop(flight)
@@ -161,13 +186,14 @@ class Hand:
             self._changed.notify_all()
         return records
 
-    def emptied(self) -> list[Lot]:
-        """Lots of which nothing is in hand any more; each is returned once."""
-        if not self._emptied:
-            return []
+    def released(self) -> Released:
+        """What the database need not have any more; each is returned once."""
+        if not (self._emptied or self._uncounted):
+            return NOTHING
         with self._lock:
-            emptied, self._emptied = self._emptied, []
-        return emptied
+            released = Released(self._emptied, self._uncounted)
+            self._emptied, self._uncounted = [], []
+        return released
 
     def wait_until_quiet(self, give_up: Callable[[], bool]) -> bool:
         """Until the analyzer has nothing of ours. False: `give_up` said so first."""
@@ -184,12 +210,22 @@ class Hand:
             while flight.started and flight.key in self._flights and not give_up():
                 self._changed.wait(0.1)
 
+    def _may_start(self, flight: Flight) -> bool:
+        if not (self._over or self._closing or self._closed):
+            return True
+        return not self._closed and any(self._ours(each, self._closing) for each in flight.inputs)
+
     def _drop(self, flight: Flight) -> None:
+        """Let go of it: no death, so its attempt alone is taken back. May be done twice."""
         self._leave(flight)
+        if flight.counted is not None:
+            self._uncounted.append(flight.counted)
+            flight.counted = None
         self._changed.notify_all()
 
     def _leave(self, flight: Flight) -> None:
-        self._flights.pop(flight.key, None)
+        if self._flights.get(flight.key) is flight:  # a dropped one's key may be in the air again
+            del self._flights[flight.key]
         if flight.lot is not None:
             self._lots[flight.lot] -= 1
             if not self._lots[flight.lot]:

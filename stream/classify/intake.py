@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 
@@ -44,6 +45,7 @@ class Intake:
         analyzer: Analyzer,
         model: LiveModel,
         names: TopicNames,
+        group: str,
         database: DatabaseSettings,
         progress: Progress,
         deliver: Deliver,
@@ -54,6 +56,7 @@ class Intake:
         self._analyzer = analyzer
         self._model = model
         self._names = names
+        self._group = group
         self._session = Session(database, "intake")
         self._outage = Outage(progress, stopping)
         self._progress = progress
@@ -87,8 +90,6 @@ class Intake:
                     self._analyse(arrived)
                 elif arrived:
                     self._take(arrived)
-                if emptied := self._hand.emptied():
-                    self._with_postgres(lambda session: attempts.end(session, emptied))
         except Exception as error:
             if not self._stopping.is_set():
                 self._progress.fail(error)
@@ -158,6 +159,7 @@ class Intake:
 
     def _analyse_all(self, flights: Sequence[Flight]) -> None:
         """Write them down, then start them: first those that were never in hand at a death."""
+        flights = self._hand.wanted(flights)  # what was given up meanwhile is written down by its next owner
         if not flights:
             return
         records = [flight.lead.record for flight in flights]
@@ -166,20 +168,25 @@ class Intake:
             for each in records
             if self._epochs.get((each.topic, each.partition)) != each.epoch
         }
-        begun = self._with_postgres(lambda session: attempts.begin(session, records, new, self._hand.lots))
+        lots = {(each.topic, each.partition): uuid4() for each in records}
+        self._hand.book(flights, lots)
+        own = self._hand.lots
+        deaths = self._with_postgres(
+            lambda session: attempts.begin(session, self._group, records, lots, new=new, own=own)
+        )
+        self._hand.written(lots.values())
         self._epochs.update({(each.topic, each.partition): each.epoch for each in records})
-        self._hand.book(flights, begun.lots)
         suspects = []
-        for flight, record in zip(flights, records, strict=True) if begun.suspects else ():
-            spot = attempts.spot_of(record)
-            if spot in begun.suspects:
-                flight.alone = flight.lead.suspect = True
+        for flight, record in zip(flights, records, strict=True) if deaths else ():
+            spot = attempts.spot_of(self._group, record)
+            if spot in deaths:
+                flight.alone, flight.lead.suspect = True, spot
                 suspects.append((flight, spot))
         for flight in flights:
             if not flight.alone:
                 self._analyse(flight)
         for flight, spot in suspects:
-            self._analyse_alone(flight, spot, begun.suspects[spot])
+            self._analyse_alone(flight, spot, deaths[spot])
 
     def _analyse(self, flight: Flight) -> None:
         if not self._hand.start(flight):
@@ -201,6 +208,7 @@ class Intake:
         if not self._hand.start(flight) or not self._hand.wait_until_quiet(self._stopping.is_set):
             return
         self._with_postgres(lambda session: attempts.count_alone(session, spot))
+        flight.counted = spot
         flight.analysing = True
         self._analyzer.submit(flight.video, partial(self._analysed, flight), alone=True)
         self._hand.wait_until_landed(flight, self._stopping.is_set)

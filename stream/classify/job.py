@@ -67,6 +67,7 @@ class ClassifyJob:
             analyzer=self._analyzer,
             model=self._model,
             names=TopicNames(self._settings.kafka.topics),
+            group=group_id(self._settings, NAME),
             database=self._settings.database,
             progress=progress,
             deliver=self._committer.deliver,
@@ -97,12 +98,12 @@ class ClassifyJob:
         self._strike_off()
 
     def _strike_off(self) -> None:
-        lots = self._hand.lots
-        if not lots:
+        leftover = self._hand.leftover()
+        if not leftover:
             return
         try:
             with connect(self._settings.database, "classify-stop") as connection:
-                attempts.end(connection, lots)
+                attempts.release(connection, leftover)
         except psycopg.Error as error:
             _log.warning("unfinished inputs stay written down as in hand, they will run alone: %s", error)
 

@@ -1,7 +1,9 @@
 """The poll loop every stream job runs on.
 
-The poll thread never waits for the job: it reads, hands over, settles what the job reports done, commits the durable
-prefix, and keeps polling while partitions are paused. Order of effects when partitions are taken away:
+The poll thread never waits for the job, but for a moment before it pauses: it reads, hands over, settles what the job
+reports done, commits the durable prefix, and keeps polling while partitions are paused.
+
+Order of effects when partitions are taken away:
 
 1. the job finishes what it has in hand, until one shared deadline
 2. what is durable by then is committed, synchronously

@@ -45,7 +45,7 @@ class Row:
     topic: str  # standard name
     key: str
     value: bytes | None
-    headers: dict[str, str]
+    headers: dict[str, str | None]  # null: an input came with a header that has no value
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,9 @@ class Sender:
             raise Refused(list(self._refusals.values()))
 
     def _produce(self, row: Row, deadline: float) -> None:
-        headers: list[tuple[str, str | bytes | None]] = [(name, text.encode()) for name, text in row.headers.items()]
+        headers: list[tuple[str, str | bytes | None]] = [
+            (name, None if text is None else text.encode()) for name, text in row.headers.items()
+        ]
         while True:
             try:
                 self._producer.produce(

@@ -132,7 +132,8 @@ class _Assembly:
         self._announce(in_force)
 
     def _decide(self, chosen: Sequence[Analysed]) -> list[Decided]:
-        model, contents = self._model, self._contents(chosen)
+        model = self._model
+        contents, fresh = self._contents(chosen)
         try:
             decisions = decide_many(
                 [
@@ -143,6 +144,7 @@ class _Assembly:
             )
         except ValueError as error:
             raise RowFault("bad_logits", str(error)) from error
+        self.effects.predictions.append(pg.rows(PREDICTION_COLUMNS, self._rows.predictions(fresh)))
         return [
             Decided(
                 video=each.video,
@@ -156,8 +158,10 @@ class _Assembly:
             for each, decision in zip(chosen, decisions, strict=True)
         ]
 
-    def _contents(self, chosen: Sequence[Analysed]) -> list[ContentEvidence]:
-        """What is decided on; what is not stored yet becomes a row."""
+    def _contents(
+        self, chosen: Sequence[Analysed]
+    ) -> tuple[list[ContentEvidence], list[tuple[VideoPublished, Analysis]]]:
+        """What is decided on, and what of it is not stored yet."""
         contents, fresh = [], list[tuple[VideoPublished, Analysis]]()
         for each in chosen:
             content = self._stored.predictions.get((each.video.video_id, each.video.revision))
@@ -167,8 +171,7 @@ class _Assembly:
                 content = ContentEvidence(each.analysis.level1_logits, each.analysis.level2_logits)
                 fresh.append((each.video, each.analysis))
             contents.append(content)
-        self.effects.predictions.append(pg.rows(PREDICTION_COLUMNS, self._rows.predictions(fresh)))
-        return contents
+        return contents, fresh
 
     def _announce(self, in_force: Sequence[Decided]) -> None:
         """At most one task of a video is open, and it is about the label in force: what asks for another one goes

@@ -142,7 +142,7 @@ def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
 
 def _clear_suspects(cursor: Cursor, batch: Batch) -> None:
     inputs = [each.input for outcomes in (batch.analysed, batch.dead, batch.later) for each in outcomes]
-    if spots := [attempts.spot_of(each.record) for each in inputs if each.suspect]:
+    if spots := [each.suspect for each in inputs if each.suspect is not None]:
         attempts.clear(cursor, spots)
 
 

@@ -12,6 +12,7 @@ from models.decision.types import Policy, Route
 from schemas.events import VideoPublished, VideoRemoved
 from stream.classify.analyse import Analysis
 from stream.consumer.records import Record
+from stream.store.attempts import Spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Input:
     event: VideoPublished | VideoRemoved | None
     tries: int  # this one included
     traceparent: str | None
-    suspect: bool = False  # it was in hand when a process died
+    suspect: Spot | None = None  # set where it was in hand when a process died
 
 
 @dataclass(slots=True, eq=False)  # not frozen, for the same reason

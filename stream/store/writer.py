@@ -25,7 +25,7 @@ class Writer:
     """Owns the connection that writes. For one thread."""
 
     def __init__(self, database: DatabaseSettings, model: LiveModel, review_within: timedelta) -> None:
-        self._session = Session(database, "store")
+        self.session = Session(database, "store")
         self._model = model
         self._review_within = review_within
 
@@ -49,7 +49,7 @@ class Writer:
                     case Fault.ROW:
                         pending[-1:] = _without(batch, f"sqlstate_{error.sqlstate}", _words(error), error)
                     case Fault.PASSING:
-                        self._session.discard()
+                        self.session.discard()
                         if not wait(error):
                             raise
                     case Fault.DEFECT:
@@ -59,11 +59,11 @@ class Writer:
         return written
 
     def close(self) -> None:
-        self._session.discard()
+        self.session.discard()
 
     def _write_once(self, outcomes: Sequence[Outcome]) -> Written:
         now = datetime.now(UTC)
-        return write(self._session.connection(), Batch.of(outcomes), self._model, now, self._review_within)
+        return write(self.session.connection(), Batch.of(outcomes), self._model, now, self._review_within)
 
 
 def _without(batch: list[Outcome], code: str, detail: str, error: Exception) -> list[list[Outcome]]:

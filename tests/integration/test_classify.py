@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import orjson
 import psycopg
@@ -15,6 +16,7 @@ from stream import dead_letters
 from stream.classify.analyse import Done, PoisonError, TransientError
 from stream.classify.stub import StubAnalyzer
 from stream.dead_letters import Which
+from stream.kafka import group_id
 from stream.settings import Settings
 from tests.integration.service import TRACEPARENT, Service, video
 from tests.support.waiting import wait_until
@@ -306,14 +308,14 @@ def test_retries_end_in_one_dead_letter_that_can_be_redriven(service: Service) -
 
 def test_an_input_in_hand_at_a_death_runs_alone_and_a_third_death_is_its_last(service: Service) -> None:
     service.send(*[video(number) for number in range(6)])
-    places = service.places()
+    places, group = service.places(), group_id(service.settings, "classify")
     for number, alone in ((1, 0), (2, 2), (3, 3)):
         topic, partition, offset = places[f"v{number:05d}"]
-        left_behind = "INSERT INTO in_hand (topic, partition, offsets) VALUES (%s, %s, %s)"
-        service.connection.execute(left_behind, [topic, partition, [offset]])
+        left_behind = "INSERT INTO in_hand (lot, consumer_group, topic, partition, offsets) VALUES (%s, %s, %s, %s, %s)"
+        service.connection.execute(left_behind, [uuid4(), group, topic, partition, [offset]])
         if alone:  # by an earlier death it was known already
-            counted = "INSERT INTO attempts (topic, partition, record_offset, alone) VALUES (%s, %s, %s, %s)"
-            service.connection.execute(counted, [topic, partition, offset, alone])
+            counted = "INSERT INTO attempts VALUES (%s, %s, %s, %s, %s)"
+            service.connection.execute(counted, [group, topic, partition, offset, alone])
 
     class Watched(StubAnalyzer):
         def submit(self, video: VideoPublished, done: Done, *, alone: bool = False) -> None:

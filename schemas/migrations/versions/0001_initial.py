@@ -57,16 +57,18 @@ $$
 def upgrade() -> None:
     op.create_table(
         "attempts",
+        sa.Column("consumer_group", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("record_offset", sa.BigInteger(), nullable=False),
         sa.Column("alone", sa.Integer(), server_default="0", nullable=False),
         sa.Column("found_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("topic", "partition", "record_offset", name=op.f("pk_attempts")),
+        sa.PrimaryKeyConstraint("consumer_group", "topic", "partition", "record_offset", name=op.f("pk_attempts")),
     )
     op.create_table(
         "in_hand",
-        sa.Column("lot", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("lot", sa.UUID(), nullable=False),
+        sa.Column("consumer_group", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("offsets", postgresql.ARRAY(sa.BigInteger()), nullable=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from schemas.events import VideoPublished
 from stream.classify.hand import Flight, Hand
 from stream.consumer.records import Record, TopicPartition
+from stream.store.attempts import Released, Spot
 from stream.store.work import Input, Origin
 
+LOTS = [UUID(int=7), UUID(int=8)]
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
@@ -41,12 +44,12 @@ def test_an_input_is_worked_on_once_and_every_record_of_it_lands(videos: list[st
 def test_what_was_given_up_is_dropped_and_its_lot_is_emptied() -> None:
     hand = Hand()
     gone, kept = board(hand, arrival("a", 0), arrival("b", 1))
-    hand.book([gone, kept], {("t", 0): 7, ("t", 1): 8})
+    hand.book([gone, kept], {("t", 0): LOTS[0], ("t", 1): LOTS[1]})
     hand.abandon([P0])
+    assert hand.released() == Released([LOTS[0]], [])  # before anybody asks for it again
     assert not hand.keep(gone)
     assert hand.keep(kept)
-    assert hand.emptied() == [7]
-    assert hand.emptied() == []
+    assert not hand.released()
     (back,) = board(hand, arrival("a", 0, epoch=2))
     assert hand.keep(back)
 
@@ -54,12 +57,49 @@ def test_what_was_given_up_is_dropped_and_its_lot_is_emptied() -> None:
 def test_a_lot_is_emptied_by_the_last_of_its_flights() -> None:
     hand = Hand()
     first, second = board(hand, arrival("a", 0, 1), arrival("b", 0, 2))
-    hand.book([first, second], {("t", 0): 7})
+    hand.book([first, second], {("t", 0): LOTS[0]})
     hand.land([first])
-    assert (hand.emptied(), hand.lots) == ([], [7])
+    assert (hand.released().lots, hand.lots) == ((), [LOTS[0]])
     hand.land([second])
-    assert hand.lots == [7]  # the database has it until it is told
-    assert (hand.emptied(), hand.lots) == ([7], [])
+    assert hand.lots == [LOTS[0]]  # the database has it until it is told
+    assert (hand.released().lots, hand.lots) == ([LOTS[0]], [])
+
+
+def test_a_lot_let_go_of_before_it_was_written_down_is_released_once_it_is() -> None:
+    hand = Hand()
+    flights = board(hand, arrival("a", 0))
+    hand.book(flights, {("t", 0): LOTS[0]})
+    hand.abandon([P0])
+    assert hand.released().lots == [LOTS[0]]
+    hand.written([LOTS[0]])
+    assert hand.released().lots == [LOTS[0]]
+
+
+def test_a_flight_that_was_given_up_makes_room_for_the_one_that_comes_back() -> None:
+    hand = Hand()
+    (gone,) = board(hand, arrival("a", 0, epoch=1))
+    hand.abandon([P0])
+    (back,) = board(hand, arrival("a", 0, epoch=2))
+    assert not hand.start(gone)
+    assert [record.epoch for record in hand.land([back])] == [2]
+
+
+def test_an_attempt_alone_that_is_cut_short_is_taken_back_and_one_that_lands_is_not() -> None:
+    hand = Hand()
+    gone, landed, left = board(hand, arrival("a", 0, 1), arrival("b", 1, 2), arrival("c", 1, 3))
+    for number, flight in enumerate((gone, landed, left)):
+        flight.counted = Spot("g", "t", 0, number)
+    hand.abandon([P0])
+    hand.land([landed])
+    assert hand.released().counted == [Spot("g", "t", 0, 0)]
+    assert hand.leftover().counted == [Spot("g", "t", 0, 2)]
+
+
+def test_what_was_given_up_meanwhile_is_not_wanted() -> None:
+    hand = Hand()
+    gone, kept = board(hand, arrival("a", 0), arrival("b", 1))
+    hand.abandon([P0])
+    assert hand.wanted([gone, kept]) == [kept]
 
 
 def test_a_flight_goes_on_for_a_duplicate_whose_partition_stays() -> None:
@@ -100,10 +140,10 @@ def test_after_the_end_nothing_starts_and_what_is_left_is_known() -> None:
     hand = Hand()
     first, second = board(hand, arrival("a"), arrival("b", 1))
     assert hand.start(first)
-    hand.book([first, second], {("t", 0): 7, ("t", 1): 8})
+    hand.book([first, second], {("t", 0): LOTS[0], ("t", 1): LOTS[1]})
     assert not hand.close(time.monotonic() + 0.01)
     assert not hand.start(second)
-    assert sorted(hand.lots) == [7, 8]
+    assert sorted(hand.leftover().lots) == sorted(LOTS)
 
 
 def test_quiet_is_when_the_analyzer_has_nothing() -> None:

@@ -86,16 +86,16 @@ def test_a_job_slower_than_the_poll_interval_is_not_evicted(kafka: str, protocol
 
 
 def test_a_declared_back_off_holds_reading_and_counts_as_alive(group: Group) -> None:
+    group.publish(6)
     with group.member() as member:
-        eventually(member.joined, "joined")
+        eventually(lambda: len(member.job.seen) == 6, "every partition is read")
         member.job.progress.back_off(3600, "the database is away")
         eventually(lambda: metrics.PAUSED.labels("back_off")._value.get() == 1, "reading is paused")
         group.publish(5)
-        eventually(lambda: max(lag(group)) > 0, "the records are there to be read")
-        assert member.job.seen == []
+        assert len(member.job.seen) == 6
         assert not member.health.stalled()
         member.job.progress.back_off(0, "it is back")
-        eventually(lambda: len(member.job.seen) == 5, "reading goes on")
+        eventually(lambda: len(member.job.seen) == 11, "reading goes on")
         eventually(lambda: metrics.PAUSED.labels("back_off")._value.get() == 0, "and is not paused any more")
 
 
