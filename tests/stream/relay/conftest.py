@@ -29,11 +29,13 @@ class Lab:
     topics: dict[str, str]
     connection: psycopg.Connection[Any]
 
-    def put(self, topic: str, key: str, value: bytes | None, ce_id: str, delay_s: float = 0.0) -> None:
+    def put(
+        self, topic: str, key: str, value: bytes | None, ce_id: str, delay_s: float = 0.0, **headers: str | None
+    ) -> None:
         self.connection.execute(
             "INSERT INTO outbox (shard, topic, key, value, headers, available_at) "
             "VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))",
-            (shard_of(key), topic, key, value, orjson.dumps({"ce_id": ce_id}).decode(), delay_s),
+            (shard_of(key), topic, key, value, orjson.dumps({"ce_id": ce_id} | headers).decode(), delay_s),
         )
 
     def waiting(self, topic: str | None = None) -> int:

@@ -36,6 +36,14 @@ def test_every_row_is_sent_once_with_its_headers_and_then_deleted(lab: Lab) -> N
     assert len(lab.sent(VIDEO_REVIEW)) == 100
 
 
+def test_a_header_that_came_without_a_value_leaves_without_one(lab: Lab) -> None:
+    lab.put(VIDEO_DEAD, "v", b"x", "event", note=None)
+    with lab.relay():
+        wait_until(lambda: lab.waiting() == 0, PATIENCE_S, what="an empty outbox")
+    (message,) = broker.read_all(lab.settings.kafka.bootstrap, lab.topics[VIDEO_DEAD])
+    assert dict(message.headers() or ()) == {"ce_id": b"event", "note": None}
+
+
 def test_records_of_a_video_keep_the_order_of_their_rows(lab: Lab) -> None:
     with lab.relay(batch=16):
         for n in range(120):
