@@ -130,6 +130,7 @@ def clear(cursor: psycopg.Cursor[Any], spots: Collection[Spot]) -> None:
 
 def release(connection: psycopg.Connection[Any], released: Released) -> None:
     """Finished, or let go of in good order (a drain, a revocation): an attempt alone that was cut short is no death."""
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM in_hand WHERE lot = ANY(%s)", [list(released.lots)])
-        cursor.executemany(_UNCOUNT, released.counted)
+    if released.lots:
+        connection.execute("DELETE FROM in_hand WHERE lot = ANY(%s)", [list(released.lots)])
+    for spot in released.counted:
+        connection.execute(_UNCOUNT, spot)
