@@ -9,10 +9,9 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision.probabilities import DoubleArray, Probabilities, hierarchical
+from models.decision.probabilities import DoubleArray, IntArray, Probabilities, hierarchical
 from models.decision.types import Decision, Evidence, Policy, Reason, Route
 
-IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 

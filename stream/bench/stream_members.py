@@ -19,11 +19,11 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from schemas.errors import UserError
-from stream.classify.job import SUBSCRIBED, ClassifyJob, collect_rarely
+from stream.classify.job import ClassifyJob, collect_rarely, subscribed
 from stream.classify.stub import StubAnalyzer
 from stream.consumer import records as consumer
 from stream.consumer.runtime import ConsumerRuntime
-from stream.kafka import consumer_config, group_id, topic_names
+from stream.kafka import consumer_config, group_id
 from stream.serve import die_with
 from stream.settings import DatabaseSettings, Settings
 from stream.store.session import connect
@@ -146,11 +146,10 @@ def floor(
 def job(tally: Tally, settings: Settings, model: LiveModel) -> None:
     """The classify job as `reelsort serve` runs it, over the stub."""
     stop = threading.Event()
-    names = topic_names(settings)
     ConsumerRuntime(
         settings,
         group_id(settings, GROUP),
-        [names.actual(topic) for topic in SUBSCRIBED],
+        subscribed(settings),
         _Counted(ClassifyJob(settings, StubAnalyzer(), model), tally, stop),
         max_in_flight=settings.classify.max_in_flight,
         drain_s=settings.classify.drain_s,

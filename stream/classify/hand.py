@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 
 from schemas.events import VideoPublished
 from stream.consumer.records import Record, TopicPartition
-from stream.store.attempts import Lot, Released, Spot
+from stream.store.attempts import Lot, Place, Released, Spot
 from stream.store.work import Input
 
-Place = tuple[str, int]  # topic, partition
 NOTHING = Released()
 
 

@@ -140,11 +140,12 @@ def serve(settings: Settings, parts: Parts, stop: threading.Event, health: Healt
 
 def _look_before_loading(settings: Settings) -> None:
     """A model takes a while to load: what else is missing, or refused by Kafka's client, is said before."""
-    require_topics(settings, _topics(settings))
+    require_topics(settings, subscribed(settings))
     connect_or_explain(settings.database, "classify-start").close()
 
 
-def _topics(settings: Settings) -> list[str]:
+def subscribed(settings: Settings) -> list[str]:
+    """The topics this job reads, by their actual names."""
     names = TopicNames(settings.kafka.topics)
     return [names.actual(topic) for topic in SUBSCRIBED]
 
@@ -161,7 +162,7 @@ def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: thr
     runtime = ConsumerRuntime(
         settings,
         group_id(settings, NAME),
-        _topics(settings),
+        subscribed(settings),
         ClassifyJob(settings, analyzer, model),
         max_in_flight=settings.classify.max_in_flight,
         drain_s=settings.classify.drain_s,
