@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -107,13 +108,15 @@ class Field:
         return worker
 
     def stop(self, timeout: float = 30.0) -> list[str]:
-        """SIGTERM to every worker that runs; what went wrong."""
+        """SIGTERM to every worker that runs; what went wrong. One that was killed before is no failure, one that gave
+        up by itself is."""
         failures = []
         for worker in self.workers:
-            if worker.alive:
+            ended = worker.returncode
+            if ended is None:
                 worker.terminate(timeout)
-                if worker.returncode != 0:
-                    failures.append(f"{worker.job} ended with {worker.returncode}: {worker.log}")
+            if worker.returncode not in ((0,) if ended is None else (0, -signal.SIGKILL)):
+                failures.append(f"{worker.job} ended with {worker.returncode}: {worker.log}")
         return failures
 
     def analyses(self) -> int:

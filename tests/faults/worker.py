@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -80,7 +81,7 @@ def work(order: Order) -> int:
     os.environ.clear()
     os.environ.update(order.environment)
     seen: Counter[str] = Counter()
-    boundaries.reached = partial(_reached, seen, order)
+    boundaries.reached = partial(_reached, seen, threading.Lock(), order)
     if order.bad_decoders:
         _install_bad_decoders()
     try:
@@ -92,9 +93,11 @@ def work(order: Order) -> int:
     return code
 
 
-def _reached(seen: Counter[str], order: Order, name: str) -> None:
-    seen[name] += 1
-    if name == order.kill_at and seen[name] == order.nth:
+def _reached(seen: Counter[str], counting: threading.Lock, order: Order, name: str) -> None:
+    with counting:
+        seen[name] += 1
+        count = seen[name]
+    if name == order.kill_at and count == order.nth:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
