@@ -27,8 +27,9 @@ _FLOAT, _BOOL, _INT64 = "tensor(float)", "tensor(bool)", "tensor(int64)"
 
 def check_graphs(folder: Path, manifest: BundleManifest, taxonomy: Taxonomy) -> None:
     """Raise UserError unless vision.onnx and fusion.onnx have the inputs and outputs that the manifest implies."""
-    size, depth = manifest.frame_plan.size, manifest.vision_dim
-    _check(folder / "vision.onnx", {"frames": (_FLOAT, ("N", 3, size, size))}, {"embeddings": (_FLOAT, ("N", depth))})
+    depth = manifest.vision_dim
+    pictures: Port = (_FLOAT, ("N", *manifest.frame_plan.unit_shape))
+    _check(folder / "vision.onnx", {"frames": pictures}, {"embeddings": (_FLOAT, ("N", depth))})
     inputs: dict[str, Port] = {
         "frames": (_FLOAT, ("B", "T", depth)),
         "frame_mask": (_BOOL, ("B", "T")),

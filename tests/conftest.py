@@ -107,6 +107,10 @@ def tiny(pytestconfig: pytest.Config) -> Path:
 
 _MAKES_BUNDLES = (
     "models/architectures/*.py",
+    "models/layers/*.py",
+    "models/towers/*.py",
+    "models/preprocess/audio.py",
+    "models/training/half.py",
     "models/bundle.py",
     "models/graphs.py",
     "models/decision/policy.py",

@@ -1,4 +1,4 @@
-"""Architectures, found by scanning: a module here that has `Config` and `Model` is an architecture of its own name."""
+"""Architectures, found by scanning: each module here has `Config`, `Model` and `PRESETS`: docs/models.md."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from models.architectures.base import Architecture
+    from models.architectures.base import Architecture, Preset
 
-_PARTS = frozenset({"base", "layers"})
+_PARTS = frozenset({"base", "plans"})
 
 
 def names() -> tuple[str, ...]:
@@ -21,21 +24,38 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _PARTS))
 
 
+def presets(name: str) -> Mapping[str, Preset]:
+    """The named architecture's presets. Raises UserError for an unknown name or missing torch."""
+    found: Mapping[str, Preset] = _module(name).PRESETS
+    return found
+
+
 def build(name: str, config: Mapping[str, Any]) -> Architecture:
     """The named architecture with random weights; `config` is what bundle.json calls architecture_config.
 
-    Raises UserError for an unknown name, a setting that the architecture does not have or lacks, or missing torch.
+    Raises UserError for an unknown name, settings that do not fit the architecture, or missing torch.
     """
+    module = _module(name)
+    try:
+        settings = TypeAdapter(module.Config).validate_python(dict(config))
+        if module.Model.takes_clips != (settings.clip is not None):
+            needed = "clips: give the frame plan a `clip`" if module.Model.takes_clips else "single frames: no `clip`"
+            raise UserError(f"{name} takes {needed}", "change the frame plan")
+        model: Architecture = module.Model(settings)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"the configuration does not fit {name}: {where}: {first['msg']}", "compare it with the Config class"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the configuration does not fit {name}: {error}", "change its sizes") from error
+    return model
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise UserError(f"there is no architecture named {name}", f"choose one of: {', '.join(names())}")
     if importlib.util.find_spec("torch") is None:
         raise UserError("torch is not installed", "pip install 'reelsort[train]'")
-    module = importlib.import_module(f"{__name__}.{name}")
-    try:
-        settings = module.Config(**config)
-    except TypeError as error:
-        raise UserError(
-            f"the configuration does not fit {name}: {error}", "compare it with the Config class"
-        ) from error
-    model: Architecture = module.Model(settings)
-    return model
+    return importlib.import_module(f"{__name__}.{name}")

@@ -7,70 +7,72 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.architectures.base import Architecture
-from models.architectures.layers import (
-    AudioEncoder,
-    FrameEncoder,
-    MotionEncoder,
-    TextEncoder,
-    Transformer,
-    masked_mean,
-)
+from models.architectures import plans
+from models.architectures.base import Architecture, Inputs, Preset
+from models.layers.attention import Transformer
+from models.layers.audio import AudioConfig, AudioEncoder
+from models.layers.frames import FrameTokens
+from models.layers.heads import Answers, Heads
+from models.layers.pooling import masked_mean
+from models.towers.text import TextConfig, TextTower
+from models.towers.vision import VisionConfig, VisionTower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Sizes. The first block comes from the data and the preprocessing, the second is a preset's choice."""
+class Config(Inputs):
+    """width: of the transformer that all modalities meet in; motion: see FrameTokens."""
 
-    n_level1: int
-    n_level2: int
-    vocab: int
-    separator: int  # token id that ends a text field
-    text_fields: int
-    text_length: int  # tokens at most
-    frames: int
-    frame_size: int  # pixels
-    mels: int
-    audio_length: int  # log-mel frames at most
-
-    width: int = 128
+    vision: VisionConfig = VisionConfig()
+    text: TextConfig = TextConfig()
+    audio: AudioConfig = AudioConfig()
+    width: int = 96
     heads: int = 4
-    patch: int = 16
-    vision_layers: int = 2
-    motion_layers: int = 1
-    audio_layers: int = 1
-    text_layers: int = 2
-    fusion_layers: int = 1
+    layers: int = 1
+    motion: bool = True
     dropout: float = 0.1
 
 
-class Fusion(nn.Module):
-    """Frame embeddings, audio and text -> logits of both levels, and the pooled embedding they were read from.
+PRESETS = {
+    "tiny": Preset(inputs=plans.TINY),
+    "base": Preset(
+        inputs=plans.BASE,
+        sizes={
+            "vision": plans.CLIP_B16,
+            "text": plans.BERT_BASE,
+            "audio": AudioConfig(width=256, heads=4, layers=4),
+            "width": 768,
+            "heads": 12,
+            "layers": 4,
+            "motion": False,
+        },
+        training=plans.FINE_TUNING,
+    ),
+}
 
-    Each modality is pooled on its own, so that a hundred characters do not drown eight frames.
-    """
+
+class Fusion(nn.Module):
+    """Each modality is pooled on its own, so that a hundred characters do not drown eight frames."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width, heads, dropout = config.width, config.heads, config.dropout
-        self.motion = MotionEncoder(
-            frames=config.frames, vision_dim=width, width=width, heads=heads, layers=config.motion_layers,
-            dropout=dropout,
+        width, dropout = config.width, config.dropout
+        self.frames = FrameTokens(
+            frames=config.frames, tokens=config.vision.tokens, depth=config.vision.width, width=width,
+            motion=config.motion,
         )  # fmt: skip
-        self.audio = AudioEncoder(
-            mels=config.mels, length=config.audio_length, width=width, heads=heads, layers=config.audio_layers,
-            dropout=dropout,
+        self.audio = AudioEncoder(config.audio, mels=config.mels, length=config.audio_length, dropout=dropout)
+        self.text = TextTower(
+            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
+            length=config.text_length, dropout=dropout,
         )  # fmt: skip
-        self.text = TextEncoder(
-            vocab=config.vocab, separator=config.separator, fields=config.text_fields, length=config.text_length,
-            width=width, heads=heads, layers=config.text_layers, dropout=dropout,
-        )  # fmt: skip
+        self.from_audio = nn.Linear(config.audio.width, width)
+        self.from_text = nn.Linear(config.text.width, width)
         self.modality = nn.Parameter(torch.randn(3, width) * 0.02)
-        self.transformer = Transformer(width=width, heads=heads, layers=config.fusion_layers, dropout=dropout)
-        self.embed = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), nn.LayerNorm(2 * width))
-        self.dropout = nn.Dropout(dropout)
-        self.level1 = nn.Linear(2 * width, config.n_level1)
-        self.level2 = nn.Linear(2 * width, config.n_level2)
+        self.transformer = Transformer(width=width, heads=config.heads, layers=config.layers, dropout=dropout)
+        self.heads = Heads(
+            width=3 * width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2,
+            dropout=dropout,
+        )  # fmt: skip
 
     def forward(
         self,
@@ -80,34 +82,29 @@ class Fusion(nn.Module):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        video = self.motion(frames, frame_mask)
+    ) -> Answers:
+        video, video_mask = self.frames(frames, frame_mask)
         sound, sound_mask = self.audio(audio, audio_mask)
-        text = self.text(input_ids, text_mask)
+        parts = (video, self.from_audio(sound), self.from_text(self.text(input_ids, text_mask)))
+        masks = (video_mask, sound_mask, text_mask)
 
-        x = torch.cat([video + self.modality[0], sound + self.modality[1], text + self.modality[2]], dim=1)
-        x = self.transformer(x, torch.cat([frame_mask, sound_mask, text_mask], dim=1))
+        x = torch.cat([part + kind for part, kind in zip(parts, self.modality, strict=True)], dim=1)
+        x = self.transformer(x, torch.cat(masks, dim=1))
 
-        ends = (video.shape[1], video.shape[1] + sound.shape[1])
-        pools = (
-            masked_mean(x[:, : ends[0]], frame_mask),
-            masked_mean(x[:, ends[0] : ends[1]], sound_mask),
-            masked_mean(x[:, ends[1] :], text_mask),
-        )
-        embedding = self.embed(torch.cat(pools, dim=-1))
-        features = self.dropout(embedding)
-        return self.level1(features), self.level2(features), embedding
+        streams = x.split([part.shape[1] for part in parts], dim=1)
+        pools = [masked_mean(stream, mask) for stream, mask in zip(streams, masks, strict=True)]
+        out: Answers = self.heads(torch.cat(pools, dim=-1))
+        return out
 
 
 class Model(Architecture):
     """The two graphs of dual_concat."""
 
+    source = "systems of the WBDC 2022 challenge: text→BERT, video→CLIP, concatenated"
+
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.vision = FrameEncoder(
-            size=config.frame_size, patch=config.patch, width=config.width, heads=config.heads,
-            layers=config.vision_layers, dropout=config.dropout,
-        )  # fmt: skip
+        self.vision = VisionTower(config.vision, size=config.frame_size, dropout=config.dropout)
         self.fusion = Fusion(config)
-        self.vision_dim = config.width
+        self.vision_dim = config.vision.output_dim
         self.embedding_dim = 2 * config.width

@@ -13,13 +13,30 @@ from numpy.typing import NDArray
 class FramePlan:
     """Which frames a model sees. Part of a bundle and of its encoder_id.
 
-    uniform: `count` frames at the centres of `count` equal segments of the video's duration.
+    uniform: `count` frames at the centres of `count` equal segments of the video's duration. With `clip`, that many
+    consecutive ones form a clip, which the vision graph takes as a whole. Raises ValueError where clips do not add up.
     """
 
     count: int
     size: int  # side of the square, pixels
     kind: Literal["uniform"] = "uniform"
     fit: Literal["stretch", "centre_crop"] = "stretch"
+    clip: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip is not None and (self.clip < 1 or self.count % self.clip):
+            raise ValueError(f"{self.count} frames are no whole number of clips of {self.clip}")
+
+    @property
+    def units(self) -> int:
+        """What the vision graph takes of a video: so many frames, or clips."""
+        return self.count // (self.clip or 1)
+
+    @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """The shape of one of them: (3, size, size), or (clip, 3, size, size)."""
+        picture = (3, self.size, self.size)
+        return picture if self.clip is None else (self.clip, *picture)
 
 
 @dataclass(frozen=True, slots=True)

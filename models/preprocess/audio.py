@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.media.types import AudioPlan
 
+NO_AUDIO = (1, 1)  # [A, F] where a model does not listen
 _FLOOR = 1e-10
 
 

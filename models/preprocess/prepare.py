@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, PixelNorm, TextTemplate
-from models.media.types import AudioPlan, Clip
-from models.preprocess.audio import log_mel
+from models.media.types import AudioPlan, Clip, FramePlan
+from models.preprocess.audio import NO_AUDIO, log_mel
 from models.preprocess.pixels import normalise
 from models.preprocess.text import TextEncoder, TextFields
 
@@ -19,7 +19,8 @@ from models.preprocess.text import TextEncoder, TextFields
 class ModelInputs:
     """One video. Masks are True where something is; a missing modality is all False.
 
-    frames: float32 [T, 3, S, S], normalised; audio: float32 [A, F] log-mel; input_ids: int64 [L], L a length bucket.
+    frames: float32 [T, 3, S, S], normalised, or clips [T, clip, 3, S, S]; audio: float32 [A, F] log-mel; input_ids:
+    int64 [L], L a length bucket.
     """
 
     frames: NDArray[np.float32]
@@ -36,13 +37,14 @@ class Preprocessor:
     def __init__(self, bundle: Bundle) -> None:
         """Raises UserError where the bundle's tokenizer cannot be read or does not fit its template."""
         self._pixels: PixelNorm = bundle.manifest.pixels
+        self._frame_plan: FramePlan = bundle.manifest.frame_plan
         self._audio_plan: AudioPlan | None = bundle.manifest.audio_plan
         self.text: TextEncoder = text_encoder(bundle.folder, bundle.manifest.text)
 
     def prepare(self, clip: Clip, fields: TextFields) -> ModelInputs:
         """The clip must have been decoded by the bundle's own frame and audio plan."""
         if self._audio_plan is None:
-            audio, audio_mask = np.zeros((1, 1), np.float32), np.zeros(1, np.bool_)
+            audio, audio_mask = np.zeros(NO_AUDIO, np.float32), np.zeros(NO_AUDIO[0], np.bool_)
         else:
             audio, audio_mask = log_mel(clip.audio, self._audio_plan)
         return self.assemble(clip.frames, audio, audio_mask, fields)
@@ -52,9 +54,11 @@ class Preprocessor:
     ) -> ModelInputs:
         """prepare() where the log-mel features (log_mel()'s pair) were already made, as a decode child does."""
         input_ids, text_mask = self.text.encode(fields)
+        plan = self._frame_plan
+        pixels = normalise(frames, self._pixels.mean, self._pixels.std)
         return ModelInputs(
-            frames=normalise(frames, self._pixels.mean, self._pixels.std),
-            frame_mask=np.ones(len(frames), np.bool_),
+            frames=pixels.reshape(plan.units, *plan.unit_shape),
+            frame_mask=np.ones(plan.units, np.bool_),
             audio=audio,
             audio_mask=audio_mask,
             input_ids=input_ids,

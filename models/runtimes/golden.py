@@ -24,7 +24,8 @@ _DTYPES = {"frame_mask": np.bool_, "audio_mask": np.bool_, "text_mask": np.bool_
 
 @dataclass(frozen=True)
 class Golden:
-    """G probes. pixels: [G * T, 3, S, S] normalised; inputs: frame embeddings as torch had them, and the rest."""
+    """G probes. pixels: normalised, [G * T, 3, S, S] or [G * T, clip, 3, S, S]; inputs: frame embeddings as torch had
+    them, and the rest."""
 
     pixels: FloatArray
     inputs: FusionInputs
@@ -105,9 +106,8 @@ def _checked(arrays: dict[str, NDArray[np.generic]], bundle: Bundle, path: Path)
     probes, frames = arrays["frame_mask"].shape if arrays["frame_mask"].ndim == 2 else (0, 0)
     if not probes:
         raise UserError(f"{path} holds no probes", _MEND)
-    size = manifest.frame_plan.size
     shapes: dict[str, tuple[int | None, ...]] = {
-        "pixels": (probes * frames, 3, size, size),
+        "pixels": (probes * frames, *manifest.frame_plan.unit_shape),
         "embeddings": (probes * frames, manifest.vision_dim),
         "frame_mask": (probes, frames),
         "audio": (probes, None, manifest.audio_plan.mels if manifest.audio_plan else None),

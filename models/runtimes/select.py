@@ -96,7 +96,7 @@ def choose_runtime(
     """
     candidates = _candidates(pins, specs if specs is not None else [s for s in runtimes().values() if s.serves])
     threads = pins.threads or available_cores()
-    frames = bundle.manifest.frame_plan.count
+    frames = bundle.manifest.frame_plan.units
     batches = (pins.vision_batch,) if pins.vision_batch else tuple(frames * videos for videos in VIDEOS_PER_BATCH)
 
     if len(candidates) == len(batches) == 1:
@@ -225,7 +225,7 @@ def _turns(
     smallest batch at least, however slow it is.
     """
     end = clock() + budget_s
-    frames = bundle.manifest.frame_plan.count
+    frames = bundle.manifest.frame_plan.units
     best: dict[tuple[Candidate, int], float] = {}
     for turn in itertools.count():
         for batch, (candidate, runtime) in itertools.product(sorted(batches), runtimes.items()):

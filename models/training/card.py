@@ -44,6 +44,7 @@ _LIMITS = """\
 def _summary(run: RunManifest, parameters: int) -> str:
     recipe = run.recipe
     audio = recipe.audio_plan
+    clips = f", in clips of {recipe.frame_plan.clip}" if recipe.frame_plan.clip else ""
     fields = ", ".join(f"{name} ({recipe.text.max_tokens[name]})" for name in recipe.text.fields)
     return _table(
         ("", ""),
@@ -53,8 +54,14 @@ def _summary(run: RunManifest, parameters: int) -> str:
                 "answers",
                 f"{run.architecture_config['n_level1']} level-1 and {len(run.class_counts)} level-2 categories",
             ),
-            ("frames", f"{recipe.frame_plan.count} of {recipe.frame_plan.size} x {recipe.frame_plan.size} pixels"),
-            ("sound", f"the first {audio.seconds:g} s at {audio.sample_rate} Hz, {audio.mels} mel bands"),
+            (
+                "frames",
+                f"{recipe.frame_plan.count} of {recipe.frame_plan.size} x {recipe.frame_plan.size} pixels{clips}",
+            ),
+            (
+                "sound",
+                f"the first {audio.seconds:g} s at {audio.sample_rate} Hz, {audio.mels} mel bands" if audio else "none",
+            ),
             ("text", f"characters at most: {fields}"),
         ],
     )

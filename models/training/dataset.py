@@ -27,7 +27,8 @@ PictureChange = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # [B, T, S, S,
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The inputs of a model, B videos: frames float32 [B, T, 3, S, S] and the rest as in FusionInputs."""
+    """The inputs of a model, B videos. frames: float32 [B, T, 3, S, S], or clips [B, T, clip, 3, S, S]; the rest is
+    as in FusionInputs."""
 
     frames: NDArray[np.float32]
     frame_mask: NDArray[np.bool_]
@@ -51,6 +52,7 @@ class Examples:
     text_lengths: NDArray[np.int64]
     targets: NDArray[np.int64]
     pixels: PixelNorm
+    frame_plan: FramePlan
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -61,7 +63,7 @@ class Examples:
         if change:
             pictures = change(pictures)
         flat = normalise(pictures.reshape(-1, *pictures.shape[2:]), self.pixels.mean, self.pixels.std)
-        frames = flat.reshape(*pictures.shape[:2], *flat.shape[1:])
+        frames = flat.reshape(len(pictures), self.frame_plan.units, *self.frame_plan.unit_shape)
         audio_length = max(1, int(self.clips.audio_lengths[index].max()))
         text_length = max(1, int(self.text_lengths[index].max()))
         return Batch(
@@ -148,4 +150,5 @@ def load_split(data: Path, split: Split, spec: InputSpec, *, progress: Progress 
         text_lengths=np.array([int(mask.sum()) for _, mask in encoded], np.int64),
         targets=targets,
         pixels=spec.pixels,
+        frame_plan=spec.frame_plan,
     )

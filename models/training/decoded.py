@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.media.decode import decode_clip
 from models.media.types import AudioPlan, FramePlan, MediaError
-from models.preprocess.audio import log_mel, steps
+from models.preprocess.audio import NO_AUDIO, log_mel, steps
 from schemas.errors import UserError
 from schemas.manifest import ManifestRow
 
@@ -65,7 +65,6 @@ def decode_all(
 
 
 _ROWS_PER_PROCESS = 200  # below that, starting a process costs more than it saves
-_NO_AUDIO = (1, 1)  # [A, F] of a bundle that does not listen, as the preprocessor has it
 _ARRAYS = ("frames", "audio", "audio_lengths")
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.float32], int]  # pictures, log-mel, its length
@@ -84,7 +83,7 @@ def _decode_into(
     frames = open_memmap(
         folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, frame_plan.count, side, side, 3)
     )
-    heard = (steps(audio_plan), audio_plan.mels) if audio_plan else _NO_AUDIO
+    heard = (steps(audio_plan), audio_plan.mels) if audio_plan else NO_AUDIO
     audio = open_memmap(folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, *heard))
     lengths = np.zeros(count, np.int64)
     decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)
@@ -118,7 +117,7 @@ def _decode_one(path: Path, frame_plan: FramePlan, audio_plan: AudioPlan | None)
     except MediaError as error:
         raise UserError(f"{path} cannot be decoded: {error}", "take its line out of the manifest") from error
     if audio_plan is None:
-        return clip.frames, np.zeros(_NO_AUDIO, np.float32), 0
+        return clip.frames, np.zeros(NO_AUDIO, np.float32), 0
     features, mask = log_mel(clip.audio, audio_plan)
     return clip.frames, features, int(mask.sum())
 
@@ -134,5 +133,6 @@ def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_p
                 f"{data / row.path} cannot be read: {error.strerror}", "make the dataset again, or name its folder"
             ) from error
         files.append((row.path, stat.st_size, stat.st_mtime_ns))
-    what = json.dumps([_FORMAT, asdict(frame_plan), audio_plan and asdict(audio_plan), files])
+    pictures = replace(frame_plan, clip=None)  # clips are made of the same ones
+    what = json.dumps([_FORMAT, asdict(pictures), audio_plan and asdict(audio_plan), files])
     return hashlib.sha256(what.encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from scipy import special
 from tokenizers import Tokenizer
 from torch import nn
 from torch.export import Dim
@@ -21,9 +22,12 @@ from torch.export import Dim
 from models.architectures.base import Architecture
 from models.bundle import BundleManifest, write_manifest
 from models.decision.policy import PolicyFile, save_policy
-from models.graphs import FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
+from models.graphs import AUDIO_INPUTS, FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
+from models.layers.heads import Answers
+from models.preprocess.audio import NO_AUDIO
 from models.training.card import write_card
 from models.training.evaluate import Evaluation
+from models.training.half import half_path, write_half
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
 from models.training.weights import save_weights
@@ -33,6 +37,7 @@ from schemas.taxonomy import Taxonomy
 # Both ONNX Runtime and OpenVINO run it whole, and the exporter writes it without converting.
 OPSET = 18
 PARITY_TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-2  # of a probability
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -102,26 +107,44 @@ def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | No
 
 
 def export_graphs(model: Architecture, folder: Path, *, sample: Probes) -> None:
-    """vision.onnx and fusion.onnx in fp32. `sample` gives shapes alone; batch and lengths stay dynamic."""
+    """vision.onnx and fusion.onnx in fp32. `sample` gives shapes alone; batch and lengths stay dynamic.
+
+    A model without an audio plan gets a fusion graph without audio inputs.
+    """
     model = model.eval()
     pixels = torch.from_numpy(sample.pixels).flatten(0, 1)
     _export_graph(
         model.vision, (pixels,), VISION_INPUTS, VISION_OUTPUTS, {"frames": {0: Dim("N")}}, folder / "vision.onnx"
     )
-    fusion_inputs = (
-        model.vision(pixels).detach().view(*sample.pixels.shape[:2], -1),
-        *(torch.from_numpy(getattr(sample, name)) for name in FUSION_INPUTS[1:]),
-    )
+    names = fusion_inputs(sample)
+    inputs = {name: torch.from_numpy(getattr(sample, name)) for name in names[1:]}
+    embedded = model.vision(pixels).detach().view(*sample.pixels.shape[:2], -1)
     batch, frames, audio, text = Dim("B"), Dim("T"), Dim("A"), Dim("L")
-    shapes = {
-        "frames": {0: batch, 1: frames},
-        "frame_mask": {0: batch, 1: frames},
-        "audio": {0: batch, 1: audio},
-        "audio_mask": {0: batch, 1: audio},
-        "input_ids": {0: batch, 1: text},
-        "text_mask": {0: batch, 1: text},
-    }
-    _export_graph(model.fusion, fusion_inputs, FUSION_INPUTS, FUSION_OUTPUTS, shapes, folder / "fusion.onnx")
+    lengths = {"frame": frames, "audio": audio, "input": text, "text": text}
+    shapes = {name: {0: batch, 1: lengths[name.partition("_")[0].removesuffix("s")]} for name in names}
+    fusion = model.fusion if "audio" in names else _Deaf(model.fusion)
+    _export_graph(fusion, (embedded, *inputs.values()), names, FUSION_OUTPUTS, shapes, folder / "fusion.onnx")
+
+
+def fusion_inputs(probes: Probes) -> tuple[str, ...]:
+    """The fusion graph's inputs for a model that takes such probes."""
+    deaf = probes.audio.shape[1:] == NO_AUDIO
+    return tuple(name for name in FUSION_INPUTS if not (deaf and name in AUDIO_INPUTS))
+
+
+class _Deaf(nn.Module):
+    """A fusion without audio inputs."""
+
+    def __init__(self, fusion: nn.Module) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(
+        self, frames: torch.Tensor, frame_mask: torch.Tensor, input_ids: torch.Tensor, text_mask: torch.Tensor
+    ) -> Answers:
+        silence = frames.new_zeros(frames.shape[0], *NO_AUDIO)
+        out: Answers = self.fusion(frames, frame_mask, silence, silence[:, :, 0] > 0, input_ids, text_mask)
+        return out
 
 
 def torch_answers(model: Architecture, probes: Probes) -> Arrays:
@@ -137,14 +160,14 @@ def torch_answers(model: Architecture, probes: Probes) -> Arrays:
     return {"pixels": pixels, "embeddings": embeddings.numpy(), **rest, **outputs}
 
 
-def onnx_answers(folder: Path, golden: Arrays) -> Arrays:
-    """What the two graphs in `folder` say of the probes in `golden`, by ONNX Runtime."""
+def onnx_answers(vision_path: Path, fusion_path: Path, golden: Arrays) -> Arrays:
+    """What two graphs say of the probes in `golden`, by ONNX Runtime on a CPU."""
     vision, fusion = (
-        onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
-        for name in ("vision.onnx", "fusion.onnx")
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (vision_path, fusion_path)
     )
     (embeddings,) = vision.run(None, {"frames": golden["pixels"]})
-    inputs = {name: golden[name] for name in FUSION_INPUTS[1:]}
+    names = [port.name for port in fusion.get_inputs()]
+    inputs = {name: golden[name] for name in names if name != "frames"}
     inputs["frames"] = embeddings.reshape(*golden["frame_mask"].shape, -1)
     return {"embeddings": embeddings, **dict(zip(FUSION_OUTPUTS, fusion.run(None, inputs), strict=True))}
 
@@ -157,13 +180,16 @@ def worst_difference(golden: Arrays, answers: Arrays) -> float:
 def _write(folder: Path, parts: BundleParts) -> None:
     export_graphs(parts.model, folder, sample=parts.probes)
     golden = torch_answers(parts.model, parts.probes)
-    worst = worst_difference(golden, onnx_answers(folder, golden))
+    worst = worst_difference(golden, onnx_answers(folder / "vision.onnx", folder / "fusion.onnx", golden))
     if worst > PARITY_TOLERANCE:
         raise UserError(
             f"the exported graphs differ from torch by {worst:.1e}, more than {PARITY_TOLERANCE:.0e}",
             "report this with the versions of torch and onnxruntime",
             ExitCode.CHECK_FAILED,
         )
+    write_half(folder)
+    half = onnx_answers(half_path(folder, "vision"), half_path(folder, "fusion"), golden)
+    _check_half(golden, half, parts.taxonomy)
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
     save_weights(parts.model, folder / "model.safetensors")
     (folder / "tokenizer").mkdir()
@@ -172,6 +198,27 @@ def _write(folder: Path, parts: BundleParts) -> None:
     save_policy(folder / "policy.json", parts.policy)
     (folder / "CARD.md").write_text(parts.card, encoding="utf-8")
     write_manifest(folder, parts.manifest)
+
+
+def _check_half(golden: Arrays, answers: Arrays, taxonomy: Taxonomy) -> None:
+    off = half_deviation(golden, answers, taxonomy)
+    if not off <= HALF_TOLERANCE:
+        raise UserError(
+            f"the fp16 graphs move a probability by {off:.1e}, more than {HALF_TOLERANCE:.0e}",
+            "train in bf16 or with a smaller learning rate: some value is out of fp16's range",
+            ExitCode.CHECK_FAILED,
+        )
+
+
+def half_deviation(golden: Arrays, answers: Arrays, taxonomy: Taxonomy) -> float:
+    """The largest shift of a level-2 probability; infinite where an answer is not a finite number."""
+    if not all(np.isfinite(answer).all() for answer in answers.values()):
+        return float("inf")
+    parent = np.asarray(taxonomy.parent_index)
+    p, q = (
+        special.softmax(each["level2_logits"] + each["level1_logits"][:, parent], axis=1) for each in (golden, answers)
+    )
+    return float(np.abs(p - q).max())
 
 
 def _export_graph(

@@ -141,15 +141,16 @@ def train_step(
     recipe: Recipe,
 ) -> float:
     """One step; returns the loss before it."""
-    level1, level2, _ = model(*(torch.from_numpy(array) for array in batch.arrays()))
-    loss = hierarchical_loss(
-        level1,
-        level2,
-        torch.from_numpy(target),
-        parent,
-        smoothing=recipe.label_smoothing,
-        level1_weight=recipe.level1_weight,
-    )
+    answers, loss = model.training_answers(*(torch.from_numpy(array) for array in batch.arrays()))
+    for level1, level2, _ in answers:
+        loss = loss + hierarchical_loss(
+            level1,
+            level2,
+            torch.from_numpy(target),
+            parent,
+            smoothing=recipe.label_smoothing,
+            level1_weight=recipe.level1_weight,
+        )
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), _GRADIENT_NORM)

@@ -1,17 +1,17 @@
-"""A recipe: everything that decides what is trained, but the data and the seed. Presets are JSON files beside it."""
+"""A recipe: everything that decides what is trained, but the data and the seed. It begins as a preset."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import fields
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
+from models.architectures import presets
+from models.architectures.base import InputPlan
 from models.bundle import PixelNorm, TextTemplate
 from models.media.types import AudioPlan, FramePlan
 from schemas.errors import UserError
-
-PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -31,27 +31,27 @@ class Recipe(BaseModel):
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
     frame_plan: FramePlan
-    audio_plan: AudioPlan
+    audio_plan: AudioPlan | None
     pixels: PixelNorm = PixelNorm()
     text: TextTemplate = TextTemplate()
     min_character_count: Count = 2
 
-    epochs: Count
-    batch: Count
-    learning_rate: Annotated[float, Field(gt=0.0)]
-    weight_decay: Annotated[float, Field(ge=0.0)]
-    warm_up: Share  # of all steps
-    label_smoothing: Share
-    level1_weight: Annotated[float, Field(ge=0.0)]  # of the level-1 loss beside that of level 2
-    balance: Share
-    modality_dropout: Share
-    token_dropout: Share
-    shift: Annotated[int, Field(ge=0)]
+    epochs: Count = 12
+    batch: Count = 64
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    warm_up: Share = 0.06  # of all steps
+    label_smoothing: Share = 0.1
+    level1_weight: Annotated[float, Field(ge=0.0)] = 0.3  # of the level-1 loss beside that of level 2
+    balance: Share = 0.5
+    modality_dropout: Share = 0.1
+    token_dropout: Share = 0.1
+    shift: Annotated[int, Field(ge=0)] = 4
 
-
-def presets() -> tuple[str, ...]:
-    """Every preset, as '<architecture>_<preset>'."""
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.json")))
+    @property
+    def inputs(self) -> InputPlan:
+        """What the model sees."""
+        return InputPlan(frame_plan=self.frame_plan, audio_plan=self.audio_plan, pixels=self.pixels, text=self.text)
 
 
 def load_recipe(architecture: str, preset: str, **changes: object) -> Recipe:
@@ -59,12 +59,14 @@ def load_recipe(architecture: str, preset: str, **changes: object) -> Recipe:
 
     Raises UserError where there is no such preset or a value is out of its range.
     """
-    path = PRESETS / f"{architecture}_{preset}.json"
-    if not path.is_file():
-        raise UserError(f"{architecture} has no preset {preset}", f"choose one of: {', '.join(presets())}")
+    known = presets(architecture)
+    if preset not in known:
+        raise UserError(f"{architecture} has no preset {preset}", f"choose one of: {', '.join(known)}")
+    chosen = known[preset]
+    sizes = RootModel[dict[str, Any]](dict(chosen.sizes)).model_dump(mode="json")
+    plan = {field.name: getattr(chosen.inputs, field.name) for field in fields(chosen.inputs)}
     try:
-        recipe = Recipe.model_validate_json(path.read_bytes())
-        return Recipe.model_validate(recipe.model_dump() | changes)
+        return Recipe(architecture=architecture, **{"options": sizes, **plan, **chosen.training, **changes})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -12,8 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.architectures import build
-from models.architectures.base import Architecture
-from models.preprocess.audio import steps
+from models.architectures.base import Architecture, inputs_of
 from models.preprocess.prepare import text_encoder
 from models.preprocess.text import END_OF_FIELD, SPECIAL_TOKENS, TextEncoder, train_tokenizer
 from models.training.dataset import MANIFEST, InputSpec, fields_of, load_split, read_manifest, rows_of
@@ -138,18 +137,13 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
     manifest = RunManifest(
         recipe=recipe,
         architecture_config=recipe.options
-        | {
-            "n_level1": len(taxonomy.level1),
-            "n_level2": len(taxonomy.level2),
-            "vocab": tokenizer.get_vocab_size(),
-            "separator": SPECIAL_TOKENS.index(END_OF_FIELD),
-            "text_fields": len(recipe.text.fields),
-            "text_length": max(recipe.text.length_buckets),
-            "frames": recipe.frame_plan.count,
-            "frame_size": recipe.frame_plan.size,
-            "mels": recipe.audio_plan.mels,
-            "audio_length": steps(recipe.audio_plan),
-        },
+        | inputs_of(
+            recipe.inputs,
+            parent=tuple(taxonomy.parent_index),
+            n_level1=len(taxonomy.level1),
+            vocab=tokenizer.get_vocab_size(),
+            separator=SPECIAL_TOKENS.index(END_OF_FIELD),
+        ),
         seed=seed,
         data=hashlib.sha256((data / MANIFEST).read_bytes()).hexdigest(),
         taxonomy_id=taxonomy.id,

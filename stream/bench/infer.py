@@ -195,7 +195,7 @@ def _one_by_one(runtime: Runtime, batches: Sequence[Sequence[ModelInputs]]) -> C
 def _scheduled(
     bundle: Bundle, runtime: Runtime, vision_batch: int, clips: Sequence[ModelInputs]
 ) -> Iterator[Callable[[], None]]:
-    per_batch = max(1, vision_batch // bundle.manifest.frame_plan.count)
+    per_batch = max(1, vision_batch // bundle.manifest.frame_plan.units)
     wait_s = InferenceSettings().max_wait_ms / 1000
     shapes = Shapes(vision_batch, per_batch, bundle.manifest.text.length_buckets, wait_s)
     scheduler = Scheduler(runtime, shapes, capacity=len(clips))

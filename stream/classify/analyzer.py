@@ -59,7 +59,7 @@ class VideoAnalyzer:
     ) -> None:
         """Starts threads and decode children. Takes over chosen.runtime and closes it at the end."""
         manifest = bundle.manifest
-        videos_per_batch = max(1, chosen.vision_batch // manifest.frame_plan.count)
+        videos_per_batch = max(1, chosen.vision_batch // manifest.frame_plan.units)
         self._bundle = bundle
         self._fetch = fetch
         self._media = settings.media

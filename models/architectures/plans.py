@@ -1,0 +1,39 @@
+"""What presets share: what they see of a video, and towers at published sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.architectures.base import InputPlan
+from models.bundle import PixelNorm, TextTemplate
+from models.media.types import AudioPlan, FramePlan
+from models.towers.text import TextConfig
+from models.towers.vision import VisionConfig
+
+_SMALL_AUDIO = AudioPlan(sample_rate=8000, window=512, hop=256, mels=32, seconds=4.0)
+_SMALL_TEXT = TextTemplate(
+    fields=("title", "ocr", "asr", "tags"),
+    max_tokens={"title": 40, "ocr": 24, "asr": 40, "tags": 16},
+    length_buckets=(32, 64, 128),
+)
+TINY = InputPlan(frame_plan=FramePlan(count=6, size=64), audio_plan=_SMALL_AUDIO, text=_SMALL_TEXT)
+TINY_CLIP = InputPlan(frame_plan=FramePlan(count=6, size=64, clip=6), audio_plan=_SMALL_AUDIO, text=_SMALL_TEXT)
+
+_AUDIO = AudioPlan(sample_rate=16000, window=400, hop=160, mels=64, seconds=10.0)
+_TEXT = TextTemplate(
+    fields=("title", "ocr", "asr", "tags"),
+    max_tokens={"title": 64, "ocr": 80, "asr": 80, "tags": 24},
+    length_buckets=(64, 128, 192, 256),
+)
+_CLIP_PIXELS = PixelNorm(
+    mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
+)  # OpenAI CLIP and Chinese-CLIP
+BASE = InputPlan(
+    frame_plan=FramePlan(count=10, size=224, fit="centre_crop"), audio_plan=_AUDIO, pixels=_CLIP_PIXELS, text=_TEXT
+)
+BASE_CLIP = InputPlan(frame_plan=FramePlan(count=32, size=224, clip=32), audio_plan=_AUDIO, text=_TEXT)
+
+CLIP_B16 = VisionConfig(style="clip", width=768, layers=12, heads=12, patch=16)
+BERT_BASE = TextConfig(style="bert", width=768, layers=12, heads=12)
+FINE_TUNING: Mapping[str, Any] = {"epochs": 5, "learning_rate": 3e-5, "batch": 32, "weight_decay": 0.01, "shift": 0}

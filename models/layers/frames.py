@@ -1,0 +1,42 @@
+"""What a vision tower left of each frame, as tokens of a sequence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.layers.attention import positions
+
+
+class FrameTokens(nn.Module):
+    """Frames [B, T, tokens * depth] + mask [B, T] -> ([B, T * tokens, width], mask [B, T * tokens]).
+
+    Time positions say where a frame stands, place positions which part of the picture a token is. With `motion`, a
+    convolution over neighbouring frames says what changed between them, which attention would need a layer to find.
+    """
+
+    def __init__(self, *, frames: int, tokens: int, depth: int, width: int, motion: bool) -> None:
+        super().__init__()
+        self.tokens, self.depth = tokens, depth
+        self.project = nn.Linear(depth, width)
+        self.times = positions(frames, width)
+        self.places = positions(tokens, width)
+        self.change = nn.Conv1d(tokens * depth, width, 3, padding=1) if motion else None
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        batch, count = frames.shape[:2]
+        frames = frames * mask.unsqueeze(-1).to(frames.dtype)
+        x = self.project(frames.reshape(batch, count, self.tokens, self.depth)) + self.places
+        of_frame = self.times[:count]
+        if self.change is not None:
+            of_frame = of_frame + functional.gelu(self.change(frames.transpose(1, 2)).transpose(1, 2))
+        else:
+            of_frame = of_frame.expand(batch, -1, -1)
+        x = (x + of_frame.unsqueeze(2)).flatten(1, 2)
+        return x, mask.unsqueeze(2).expand(-1, -1, self.tokens).flatten(1, 2)
+
+
+def present(mask: Tensor) -> Tensor:
+    """[B, L] -> [B, 1]: 1.0 where a row has anything."""
+    return mask.any(dim=1, keepdim=True).to(torch.float32)
