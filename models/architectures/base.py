@@ -120,7 +120,7 @@ def inputs_of(plan: InputPlan, *, parent: tuple[int, ...], n_level1: int, vocab:
     return {
         "n_level1": n_level1,
         "n_level2": len(parent),
-        "parent": parent,
+        "parent": list(parent),  # as JSON has it
         "vocab": vocab,
         "separator": separator,
         "text_fields": len(plan.text.fields),

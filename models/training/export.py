@@ -27,7 +27,7 @@ from models.layers.heads import Answers
 from models.preprocess.audio import NO_AUDIO
 from models.training.card import write_card
 from models.training.evaluate import Evaluation
-from models.training.half import half_path, write_half
+from models.training.half import GRAPHS, half_path, write_half
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
 from models.training.weights import save_weights
@@ -160,10 +160,13 @@ def torch_answers(model: Architecture, probes: Probes) -> Arrays:
     return {"pixels": pixels, "embeddings": embeddings.numpy(), **rest, **outputs}
 
 
-def onnx_answers(vision_path: Path, fusion_path: Path, golden: Arrays) -> Arrays:
-    """What two graphs say of the probes in `golden`, by ONNX Runtime on a CPU."""
+def onnx_answers(folder: Path, golden: Arrays, *, half: bool = False) -> Arrays:
+    """What the graphs in `folder`, or their fp16 forms, say of the probes in `golden`, by ONNX Runtime on a CPU."""
     vision, fusion = (
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (vision_path, fusion_path)
+        onnxruntime.InferenceSession(
+            half_path(folder, name) if half else folder / f"{name}.onnx", providers=["CPUExecutionProvider"]
+        )
+        for name in GRAPHS
     )
     (embeddings,) = vision.run(None, {"frames": golden["pixels"]})
     names = [port.name for port in fusion.get_inputs()]
@@ -180,7 +183,7 @@ def worst_difference(golden: Arrays, answers: Arrays) -> float:
 def _write(folder: Path, parts: BundleParts) -> None:
     export_graphs(parts.model, folder, sample=parts.probes)
     golden = torch_answers(parts.model, parts.probes)
-    worst = worst_difference(golden, onnx_answers(folder / "vision.onnx", folder / "fusion.onnx", golden))
+    worst = worst_difference(golden, onnx_answers(folder, golden))
     if worst > PARITY_TOLERANCE:
         raise UserError(
             f"the exported graphs differ from torch by {worst:.1e}, more than {PARITY_TOLERANCE:.0e}",
@@ -188,8 +191,7 @@ def _write(folder: Path, parts: BundleParts) -> None:
             ExitCode.CHECK_FAILED,
         )
     write_half(folder)
-    half = onnx_answers(half_path(folder, "vision"), half_path(folder, "fusion"), golden)
-    _check_half(golden, half, parts.taxonomy)
+    _check_half(golden, onnx_answers(folder, golden, half=True), parts.taxonomy)
     np.savez_compressed(folder / "golden.npz", allow_pickle=False, **golden)
     save_weights(parts.model, folder / "model.safetensors")
     (folder / "tokenizer").mkdir()

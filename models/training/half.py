@@ -10,6 +10,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 Graph = Literal["vision", "fusion"]
+GRAPHS: tuple[Graph, ...] = ("vision", "fusion")
 
 
 def half_path(folder: Path, graph: Graph) -> Path:
@@ -23,8 +24,7 @@ def write_half(folder: Path) -> None:
     The numbers are ONNX Runtime's on a CPU, which computes what it has no fp16 kernel for in fp32: on a GPU an
     intermediate may still overflow that does not here.
     """
-    graphs: tuple[Graph, ...] = ("vision", "fusion")
-    for name in graphs:
+    for name in GRAPHS:
         graph = onnx.load(folder / f"{name}.onnx")
         converted = OnnxModel(convert_float_to_float16(graph, keep_io_types=True))
         converted.topological_sort()  # its casts are at the end

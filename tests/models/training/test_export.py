@@ -51,8 +51,36 @@ def test_the_graphs_agree_with_torch_at_every_batch_and_length(
     assert export.worst_difference(golden, export.onnx_answers(tiny, golden)) <= export.PARITY_TOLERANCE
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("audio", "text"), [(8, 16), (AUDIO_LENGTH, max(TEXT.length_buckets))])
+def test_the_fp16_graphs_move_no_probability_by_a_hundredth(
+    tiny: Path, model: Architecture, count: int, audio: int, text: int
+) -> None:
+    probes = random_probes(vocab=VOCABULARY, seed=count, count=count, audio_length=audio, text_length=text)
+    golden = export.torch_answers(model, probes)
+    half = export.onnx_answers(tiny, golden, half=True)
+    assert 0 < export.half_deviation(golden, half, Bundle.load(tiny).taxonomy) <= export.HALF_TOLERANCE
+
+
+def test_fp16_graphs_that_overflow_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(folder: Path, golden: export.Arrays, *, half: bool = False) -> export.Arrays:
+        answer = golden["level2_logits"]
+        return {"level2_logits": np.full_like(answer, np.inf) if half else answer}
+
+    monkeypatch.setattr(export, "onnx_answers", overflowing)
+    with pytest.raises(UserError, match="fp16 graphs move a probability by inf"):
+        tiny_bundle(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_fp16_graphs_hold_their_weights_in_fp16(tiny: Path) -> None:
+    for name in ("vision", "fusion"):
+        whole, half = ((tiny / f"{name}{kind}.onnx").stat().st_size for kind in ("", ".fp16"))
+        assert half < 0.75 * whole
+
+
 def test_nothing_of_the_exporting_machine_is_in_the_graphs(tiny: Path) -> None:
-    for name in ("vision.onnx", "fusion.onnx"):
+    for name in ("vision.onnx", "fusion.onnx", "vision.fp16.onnx", "fusion.fp16.onnx"):
         content = (tiny / name).read_bytes()
         for trace in (b"site-packages", b".py", str(Path.cwd()).encode(), str(Path.home()).encode() + b"/"):
             assert trace not in content
@@ -71,7 +99,9 @@ def test_equal_weights_are_equal_bytes(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_graph_that_differs_from_torch_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "export_graphs", lambda model, folder, *, sample: None)
-    monkeypatch.setattr(export, "onnx_answers", lambda folder, golden: {"embeddings": golden["embeddings"] + 1e-3})
+    monkeypatch.setattr(
+        export, "onnx_answers", lambda folder, golden, half=False: {"embeddings": golden["embeddings"] + 1e-3}
+    )
     with pytest.raises(UserError, match=r"differ from torch by 1\.0e-03"):
         tiny_bundle(tmp_path)
     assert not list(tmp_path.iterdir())
