@@ -100,7 +100,9 @@ def test_equal_weights_are_equal_bytes(tiny: Path, tmp_path: Path) -> None:
 def test_a_graph_that_differs_from_torch_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "export_graphs", lambda model, folder, *, sample: None)
     monkeypatch.setattr(
-        export, "onnx_answers", lambda folder, golden, half=False: {"embeddings": golden["embeddings"] + 1e-3}
+        export,
+        "onnx_answers",
+        lambda folder, golden, half=False: {"embeddings": golden["embeddings"] + 1e-3},
     )
     with pytest.raises(UserError, match=r"differ from torch by 1\.0e-03"):
         tiny_bundle(tmp_path)
