@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,18 +90,39 @@ def topics(settings: Settings, topic_names: dict[str, str]) -> Iterator[dict[str
 
 @pytest.fixture(scope="session")
 def tiny(pytestconfig: pytest.Config) -> Path:
-    """An untrained bundle, to be copied before it is changed. Exporting takes long, so it is kept until what makes it
-    changes."""
-    root = Path(__file__).parent.parent
-    sources = sorted(path for pattern in _MAKES_BUNDLES for path in root.glob(pattern))
-    versions = ",".join(version(name) for name in ("torch", "onnx", "onnxscript"))
-    key = hashlib.sha256(b"".join([versions.encode(), *(source.read_bytes() for source in sources)])).hexdigest()[:16]
-    kept = pytestconfig.cache.mkdir("bundles") / f"tiny-{key}"
-    if not kept.is_dir():
+    """An untrained bundle, to be copied before it is changed."""
+
+    def make(folder: Path) -> Path:
         from tests.support.bundles import tiny_bundle  # torch: not for sessions that find what they need
 
-        made = tiny_bundle(kept.with_name(f"{kept.name}.{os.getpid()}"))
-        with suppress(OSError):  # another worker was faster
+        return tiny_bundle(folder)
+
+    return _kept(pytestconfig, "tiny", make)
+
+
+@pytest.fixture(scope="session")
+def preset_of(pytestconfig: pytest.Config) -> Callable[[str], Path]:
+    """The untrained bundle of an architecture's preset `tiny`, by the architecture's name."""
+
+    def make(name: str, folder: Path) -> Path:
+        from tests.support.bundles import preset_bundle
+
+        return preset_bundle(folder, name)
+
+    return lambda name: _kept(pytestconfig, name, partial(make, name))
+
+
+def _kept(config: pytest.Config, name: str, make: Callable[[Path], Path]) -> Path:
+    """What `make` writes. Exporting takes long: it is kept until what makes bundles changes."""
+    root = Path(__file__).parent.parent
+    sources = sorted(path for pattern in _MAKES_BUNDLES for path in root.glob(pattern))
+    versions = ",".join(version(package) for package in ("torch", "onnx", "onnxscript"))
+    key = hashlib.sha256(b"".join([versions.encode(), *(source.read_bytes() for source in sources)])).hexdigest()[:16]
+    kept = config.cache.mkdir("bundles") / f"{name}-{key}"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be making it
+        if not kept.is_dir():
+            made = make(kept.with_name(f"{kept.name}.{os.getpid()}"))
             made.rename(kept)
     return kept
 

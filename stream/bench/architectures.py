@@ -149,7 +149,7 @@ def table(result: dict[str, Any]) -> Table:
     shown = Table(box=None, pad_edge=False)
     shown.add_column("architecture", no_wrap=True)
     for column in ("params", "level 2", "vs legacy", "text+frames", "text", "frames", "direction", "macro-F1", "s"):
-        shown.add_column(column, justify="right", no_wrap=True)
+        shown.add_column(column, justify="right")
     for row in result["rows"]:
         views = row["level2"]
         above = row["above_baseline"]
