@@ -7,6 +7,8 @@ from typing import Any
 
 from models.architectures.base import InputPlan
 from models.bundle import PixelNorm, TextTemplate
+from models.layers.audio import AudioConfig
+from models.layers.vivit import VivitConfig
 from models.media.types import AudioPlan, FramePlan
 from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig
@@ -36,4 +38,10 @@ BASE_CLIP = InputPlan(frame_plan=FramePlan(count=32, size=224, clip=32), audio_p
 
 CLIP_B16 = VisionConfig(style="clip", width=768, layers=12, heads=12, patch=16)
 BERT_BASE = TextConfig(style="bert", width=768, layers=12, heads=12)
+VIVIT_B: Mapping[str, Any] = {
+    "video": VivitConfig(width=768, layers=12, heads=12, patch=16, tubelet=2),
+    "text": BERT_BASE,
+    "audio": AudioConfig(width=256, heads=4, layers=4),
+    "width": 768,
+}
 FINE_TUNING: Mapping[str, Any] = {"epochs": 5, "learning_rate": 3e-5, "batch": 32, "weight_decay": 0.01, "shift": 0}
