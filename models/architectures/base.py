@@ -68,7 +68,7 @@ class Architecture(nn.Module):
 
     source: ClassVar[str]
     takes_clips: ClassVar[bool] = False
-    ordered: ClassVar[bool] = True
+    ordered: bool = True
 
     vision: nn.Module
     fusion: nn.Module
