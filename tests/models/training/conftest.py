@@ -31,7 +31,13 @@ def recipe() -> Recipe:
     return load_recipe(
         "dual_concat",
         "tiny",
-        options={"width": 16, "heads": 2, "patch": 16, "vision_layers": 1, "text_layers": 1, "dropout": 0.1},
+        options={
+            "vision": {"width": 16, "heads": 2},
+            "text": {"width": 16, "heads": 2, "layers": 1},
+            "audio": {"width": 16, "heads": 2},
+            "width": 16,
+            "heads": 2,
+        },
         frame_plan=FramePlan(count=3, size=32),
         audio_plan=AudioPlan(sample_rate=8000, window=512, hop=256, mels=16, seconds=2.0),
         min_character_count=1,
