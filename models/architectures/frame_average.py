@@ -28,7 +28,6 @@ class Model(Architecture):
 
     source = "Arnab et al. 2021 (ViViT), Table 2: the frame-average baseline"
     takes_clips = True
-    ordered = False
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -40,5 +39,6 @@ class Model(Architecture):
             dropout=config.dropout,
         )
         self.fusion = LateFusion(config, video_dim=config.video.width)
+        self.ordered = config.video.tubelet > 1
         self.vision_dim = config.video.width
         self.embedding_dim = 2 * config.width

@@ -20,12 +20,13 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.architectures.base import Architecture
 from models.preprocess.text import SPECIAL_TOKENS, UNKNOWN
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, Examples
-from models.training.losses import hierarchical_loss, joint_log_probabilities
+from models.training.losses import distillation_loss, hierarchical_loss, joint_log_probabilities
 from models.training.model_runtime import ModelRuntime
 from models.training.predict import predict
 from models.training.recipe import Recipe
@@ -65,7 +66,8 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place and return the figures of every epoch, those before an interruption too."""
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
-    history = _resume(checkpoint, model, optimizer) if checkpoint.exists() else []
+    teacher = momentum_teacher(model, recipe)
+    history = _resume(checkpoint, model, optimizer, teacher) if checkpoint.exists() else []
     parents = torch.tensor(parent)
     steps = math.ceil(len(train) / recipe.batch)
     for number in range(len(history) + 1, recipe.epochs + 1):
@@ -77,7 +79,10 @@ def fit(
             done = (number - 1) * steps + place
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done, steps * recipe.epochs, recipe)
-            losses.append(train_step(model, optimizer, batch, target, parents, recipe))
+            share = distillation_share(done, steps, recipe)
+            losses.append(
+                train_step(model, optimizer, batch, target, parents, recipe, teacher=teacher, teacher_share=share)
+            )
             watcher.step(done + 1, steps * recipe.epochs)
         epoch = Epoch(
             number=number,
@@ -86,7 +91,7 @@ def fit(
             seconds=time.monotonic() - began,
         )
         history.append(epoch)
-        _save(checkpoint, model, optimizer, history)
+        _save(checkpoint, model, optimizer, teacher, history)
         watcher.epoch(epoch)
     return history
 
@@ -106,6 +111,20 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     if step < warm_up:
         return recipe.learning_rate * (step + 1) / (warm_up + 1)
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+
+
+def momentum_teacher(model: Architecture, recipe: Recipe) -> AveragedModel | None:
+    """The exponential moving average of the model that a recipe distils from, in evaluation mode."""
+    if not recipe.momentum_distillation:
+        return None
+    teacher = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.momentum))  # type: ignore[no-untyped-call]
+    teacher.requires_grad_(False).eval()
+    return teacher
+
+
+def distillation_share(step: int, steps_of_epoch: int, recipe: Recipe) -> float:
+    """Rises over the first epoch, before whose end a teacher has nothing to say (Li et al. 2021, section 3.5)."""
+    return recipe.momentum_distillation * min(1.0, step / steps_of_epoch)
 
 
 def class_weights(targets: NDArray[np.int64], balance: float) -> NDArray[np.float64]:
@@ -139,11 +158,15 @@ def train_step(
     target: NDArray[np.int64],
     parent: Tensor,
     recipe: Recipe,
+    *,
+    teacher: AveragedModel | None = None,
+    teacher_share: float = 0.0,
 ) -> float:
-    """One step; returns the loss before it."""
-    answers, loss = model.training_answers(*(torch.from_numpy(array) for array in batch.arrays()))
+    """One step, of the teacher too; returns the loss before it."""
+    inputs = [torch.from_numpy(array) for array in batch.arrays()]
+    answers, loss = model.training_answers(*inputs)
     for level1, level2, _ in answers:
-        loss = loss + hierarchical_loss(
+        loss = loss + (1.0 - teacher_share) * hierarchical_loss(
             level1,
             level2,
             torch.from_numpy(target),
@@ -151,10 +174,20 @@ def train_step(
             smoothing=recipe.label_smoothing,
             level1_weight=recipe.level1_weight,
         )
+    if teacher is not None and teacher_share:
+        with torch.no_grad():
+            level1, level2, _ = teacher(*inputs)
+            taught = joint_log_probabilities(level1, level2, parent)
+        for level1, level2, _ in answers:
+            loss = loss + teacher_share * distillation_loss(
+                level1, level2, taught, parent, level1_weight=recipe.level1_weight
+            )
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), _GRADIENT_NORM)
     optimizer.step()
+    if teacher is not None:
+        teacher.update_parameters(model)
     return float(loss.detach())
 
 
@@ -165,9 +198,17 @@ def level2_accuracy(model: Architecture, examples: Examples, parent: Tensor) -> 
     return float((joint.argmax(1).numpy() == examples.targets).mean())
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
-    """Weights and the optimizer's moments under one name, whole or not at all."""
+def _save(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    teacher: AveragedModel | None,
+    history: list[Epoch],
+) -> None:
+    """Weights, the teacher's too, and the optimizer's moments under one name, whole or not at all."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if teacher is not None:
+        tensors |= {f"teacher.{name}": tensor for name, tensor in teacher.state_dict().items()}
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
     partial_path = path.with_suffix(".partial")
@@ -176,18 +217,22 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, histor
     partial_path.replace(path)
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, teacher: AveragedModel | None
+) -> list[Epoch]:
     state: dict[int, dict[str, Tensor]] = {}
-    weights: dict[str, Tensor] = {}
+    weights: dict[str, dict[str, Tensor]] = {"model": {}, "teacher": {}}
     with safetensors.safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
             owner, _, rest = name.partition(".")
-            if owner == "model":
-                weights[rest] = file.get_tensor(name)
+            if owner in weights:
+                weights[owner][rest] = file.get_tensor(name)
             else:
                 place, _, moment = rest.partition(".")
                 state.setdefault(int(place), {})[moment] = file.get_tensor(name)
         history = json.loads(file.metadata()["history"])
-    model.load_state_dict(weights)
+    model.load_state_dict(weights["model"])
+    if teacher is not None:
+        teacher.load_state_dict(weights["teacher"])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return [Epoch(**epoch) for epoch in history]

@@ -24,6 +24,11 @@ def smoothed_nll(log_probabilities: Tensor, target: Tensor, smoothing: float) ->
     return -((1.0 - smoothing) * hit + smoothing * log_probabilities.mean(1)).mean()
 
 
+def soft_nll(log_probabilities: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy against probabilities, target: [B, C]."""
+    return -(target * log_probabilities).sum(1).mean()
+
+
 def hierarchical_loss(
     level1_logits: Tensor,
     level2_logits: Tensor,
@@ -38,3 +43,18 @@ def hierarchical_loss(
     level1 = level1_log_probabilities(joint, parent, level1_logits.shape[1])
     loss = smoothed_nll(joint, target, smoothing)
     return loss + level1_weight * smoothed_nll(level1, parent[target], smoothing)
+
+
+def distillation_loss(
+    level1_logits: Tensor, level2_logits: Tensor, teacher: Tensor, parent: Tensor, *, level1_weight: float
+) -> Tensor:
+    """hierarchical_loss() against a teacher's joint log-probabilities [B, C2] instead of classes.
+
+    Cross-entropy is linear in its target: `share` of this plus 1 - share of hierarchical_loss() is the loss against the
+    mixed target, Li et al. 2021 (ALBEF), section 3.3, equations 6 and 7 but for the teacher's entropy, a constant.
+    """
+    n_level1 = level1_logits.shape[1]
+    joint = joint_log_probabilities(level1_logits, level2_logits, parent)
+    level1 = level1_log_probabilities(joint, parent, n_level1)
+    of_level1 = level1_log_probabilities(teacher, parent, n_level1).exp()
+    return soft_nll(joint, teacher.exp()) + level1_weight * soft_nll(level1, of_level1)

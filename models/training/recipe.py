@@ -24,6 +24,7 @@ class Recipe(BaseModel):
     balance: a class of n items is drawn with a weight of n^(1 - balance); 0 is as the data are, 1 is every class alike.
     modality_dropout, token_dropout: shares of modalities and of characters that a training item goes without.
     shift: training clips are moved by up to this many pixels, all frames of a clip alike.
+    momentum_distillation: this share of every target comes from a moving average of the model; 0 keeps none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,8 @@ class Recipe(BaseModel):
     modality_dropout: Share = 0.1
     token_dropout: Share = 0.1
     shift: Annotated[int, Field(ge=0)] = 4
+    momentum_distillation: Share = 0.0
+    momentum: Share = 0.995  # what a step keeps of the moving average
 
     @property
     def inputs(self) -> InputPlan:

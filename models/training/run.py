@@ -150,7 +150,7 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
         class_counts={category.id: counts[category.id] for category in taxonomy.level2},
     )
     if (folder / RUN_FILE).exists():
-        if Run.load(folder).manifest != manifest:
+        if Run.load(folder).manifest.model_dump_json() != manifest.model_dump_json():
             raise UserError(f"{folder} holds another training run", "name another folder with --out, or delete it")
     else:
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ from models.synthetic.make import DatasetOptions, make_dataset
 from models.training.loop import Watcher
 from models.training.recipe import Recipe, load_recipe
 from models.training.run import Progresses
-from tests.support.bundles import SIZES
 from tests.support.single_thread import one_thread
 
 __all__ = ["one_thread"]
@@ -32,7 +31,13 @@ def recipe() -> Recipe:
     return load_recipe(
         "dual_concat",
         "tiny",
-        options=dict(SIZES) | {"vision": {"width": 16, "heads": 2}},
+        options={
+            "vision": {"width": 16, "heads": 2},
+            "text": {"width": 16, "heads": 2, "layers": 1},
+            "audio": {"width": 16, "heads": 2},
+            "width": 16,
+            "heads": 2,
+        },
         frame_plan=FramePlan(count=3, size=32),
         audio_plan=AudioPlan(sample_rate=8000, window=512, hop=256, mels=16, seconds=2.0),
         min_character_count=1,

@@ -10,10 +10,12 @@ from torch.nn import functional
 from models.decision.policy import PolicyFile, resolve
 from models.decision.probabilities import hierarchical
 from models.training.losses import (
+    distillation_loss,
     hierarchical_loss,
     joint_log_probabilities,
     level1_log_probabilities,
     smoothed_nll,
+    soft_nll,
 )
 from tests.support.bundles import tiny_taxonomy
 
@@ -66,6 +68,24 @@ def test_the_level_1_loss_is_weighted_beside_that_of_level_2() -> None:
     first = functional.nll_loss(level1_log_probabilities(joint, PARENT, N_LEVEL1), PARENT[target])
     both = hierarchical_loss(level1, level2, target, PARENT, smoothing=0.0, level1_weight=0.3)
     assert both.item() == pytest.approx((second + 0.3 * first).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_shares_of_both_losses_are_the_loss_against_the_mixed_target(share: float) -> None:
+    level1, level2 = logits()
+    target = torch.arange(9) % len(PARENT)
+    classes = functional.one_hot(target, len(PARENT)).float()
+    teacher = torch.log_softmax(torch.randn(9, len(PARENT), generator=torch.Generator().manual_seed(1)), dim=1)
+    of_classes = hierarchical_loss(level1, level2, target, PARENT, smoothing=0.0, level1_weight=0.3)
+    of_teacher = distillation_loss(level1, level2, teacher, PARENT, level1_weight=0.3)
+    mixed = (1 - share) * classes + share * teacher.exp()
+    mixed_level1 = torch.zeros(9, N_LEVEL1).index_add(1, PARENT, mixed)
+    joint = joint_log_probabilities(level1, level2, PARENT)
+    expected = functional.cross_entropy(joint, mixed) + 0.3 * functional.cross_entropy(
+        level1_log_probabilities(joint, PARENT, N_LEVEL1), mixed_level1
+    )
+    assert ((1 - share) * of_classes + share * of_teacher).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert soft_nll(joint, classes).item() == pytest.approx(smoothed_nll(joint, target, 0.0).item(), rel=1e-5)
 
 
 def test_a_hopeless_level_1_class_has_a_finite_loss_and_gradient() -> None:

@@ -17,7 +17,9 @@ from models.training.dataset import Batch, load_split
 from models.training.loop import (
     Epoch,
     class_weights,
+    distillation_share,
     learning_rate,
+    momentum_teacher,
     parameter_groups,
     train_step,
     training_batches,
@@ -73,6 +75,54 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     resumed = train(dataset, tmp_path / "run", recipe, seed=3, progresses=_watching(epochs))
     assert [epoch.number for epoch in epochs] == [1, 2]
     assert resumed.weights.read_bytes() == trained.weights.read_bytes()
+
+
+def test_a_killed_distillation_goes_on_with_its_teacher(
+    trained: Run, dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    distilling = recipe.model_copy(update={"momentum_distillation": 0.8, "momentum": 0.5})
+    whole = train(dataset, tmp_path / "whole", distilling, seed=3, progresses=_watching([]))
+    with pytest.raises(Killed):
+        train(dataset, tmp_path / "run", distilling, seed=3, progresses=_watching([], end_after=1))
+    resumed = train(dataset, tmp_path / "run", distilling, seed=3, progresses=_watching([]))
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+    assert resumed.weights.read_bytes() != trained.weights.read_bytes()
+
+
+def test_the_teacher_is_the_moving_average_of_the_weights_after_each_step(
+    trained: Run, dataset: Path, recipe: Recipe
+) -> None:
+    recipe = recipe.model_copy(update={"momentum_distillation": 0.5, "momentum": 0.7})
+    examples = load_split(dataset, "train", trained.spec)
+    torch.manual_seed(0)
+    model = build(recipe.architecture, trained.manifest.architecture_config).train()
+    teacher = momentum_teacher(model, recipe)
+    assert teacher is not None
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), lr=1e-2)
+    parent = torch.tensor(trained.taxonomy.parent_index)
+    passed = []
+    for start in (0, 8, 16, 24):
+        index = np.arange(start, start + 8)
+        train_step(
+            model, optimizer, examples.batch(index), examples.targets[index], parent, recipe,
+            teacher=teacher, teacher_share=0.5,
+        )  # fmt: skip
+        passed.append([parameter.detach().clone() for parameter in model.parameters()])
+    # w_1 0.7^3 + 0.3 (w_2 0.7^2 + w_3 0.7 + w_4): the average begins at the first weights
+    shares = [0.7**3, 0.3 * 0.7**2, 0.3 * 0.7, 0.3]
+    for place, average in enumerate(teacher.module.parameters()):
+        expected = sum(share * weights[place] for share, weights in zip(shares, passed, strict=True))
+        torch.testing.assert_close(average, expected, atol=1e-6, rtol=1e-5)
+    assert not any(part.training for part in teacher.modules())
+    assert all(part.training for part in model.modules())
+
+
+def test_distillation_rises_over_the_first_epoch_and_stays(recipe: Recipe) -> None:
+    distilling = recipe.model_copy(update={"momentum_distillation": 0.4})
+    shares = [distillation_share(step, 10, distilling) for step in range(30)]
+    np.testing.assert_allclose(shares[:11], np.linspace(0.0, 0.4, 11))
+    assert shares[10:] == [0.4] * 20
+    assert momentum_teacher(torch.nn.Linear(1, 1), recipe) is None  # type: ignore[arg-type]
 
 
 def test_another_seed_is_another_model(trained: Run, dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -173,6 +223,7 @@ def test_dropped_characters_are_unknown_and_special_tokens_stay() -> None:
 
 def test_recipes_are_found_changed_and_checked() -> None:
     assert load_recipe("dual_concat", "tiny", epochs=3).epochs == 3
+    assert load_recipe("albef", "tiny").momentum_distillation == 0.4
     with pytest.raises(UserError, match="no preset huge"):
         load_recipe("dual_concat", "huge")
     with pytest.raises(UserError, match="learning_rate is wrong"):
