@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.architectures.base import Architecture
-from models.preprocess.text import SPECIAL_TOKENS, UNKNOWN
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, Examples
 from models.training.losses import hierarchical_loss, joint_log_probabilities
@@ -31,7 +30,6 @@ from models.training.predict import predict
 from models.training.recipe import Recipe
 
 _GRADIENT_NORM = 1.0
-_UNKNOWN_ID = SPECIAL_TOKENS.index(UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ def training_batches(
         offsets = random.integers(-recipe.shift, recipe.shift + 1, (len(index), 2))
         batch = examples.batch(index, partial(shifted, offsets=offsets))
         batch = without_modalities(batch, recipe.modality_dropout, random)
-        yield without_tokens(batch, recipe.token_dropout, _UNKNOWN_ID, random), examples.targets[index]
+        yield without_tokens(batch, recipe.token_dropout, examples.special, random), examples.targets[index]
 
 
 def train_step(
