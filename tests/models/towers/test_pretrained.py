@@ -146,6 +146,13 @@ def test_what_does_not_fit_is_a_sentence(
     assert "name its folder" in unreachable.value.remedy
 
 
+def test_a_tower_of_other_sizes_is_a_sentence(bert: Path) -> None:
+    config = text_config(str(bert), length=8)
+    tower = TextTower(config, vocab=500, separator=4, fields=4, length=8, dropout=0.0)
+    with pytest.raises(UserError, match=r"do not fit the tower: size mismatch for tokens\.weight"):
+        load_text(tower, str(bert))
+
+
 def test_weights_that_are_not_there_are_never_made_up(tmp_path: Path) -> None:
     source = save_bert(tmp_path / "bert", CHARACTERS)
     tower = text_tower(source)
