@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
@@ -106,12 +107,15 @@ def _sentences(source: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers reports every weight that is not used; what is missing we look at ourselves."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    """transformers reports every weight that is not used, and the hub's client every attempt; what matters we say."""
+    loggers = (logging, hub_logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
         logging.enable_progress_bar()

@@ -53,6 +53,8 @@ def _train(
 ) -> None:
     """Train a model. Killed at any moment, the same command goes on from the last whole epoch."""
     need_torch()
+    if vision_weights or text_weights:
+        need("transformers")
     import torch
 
     from models.training.loop import Epoch, Watcher
