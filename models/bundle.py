@@ -17,15 +17,22 @@ from models.media.types import AudioPlan, FramePlan
 from schemas.errors import UserError
 from schemas.taxonomy import Taxonomy, load_taxonomy
 
+Tokens = Literal["characters", "words"]
+
 
 class TextTemplate(BaseModel):
-    """How title, OCR, ASR and tags become one token sequence: fields in order, each cut to its share of tokens."""
+    """How title, OCR, ASR and tags become one token sequence: fields in order, each cut to its share of tokens.
+
+    tokens: `characters` leaves the cutting to the tokenizer (single characters, or a published model's word pieces);
+    `words` looks whole words up.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: tuple[str, ...] = ("title", "ocr", "asr", "tags")
     max_tokens: dict[str, int] = Field(default_factory=lambda: {"title": 48, "ocr": 32, "asr": 28, "tags": 12})
     length_buckets: tuple[int, ...] = (32, 64, 128)
+    tokens: Tokens = "characters"
 
 
 class PixelNorm(BaseModel):

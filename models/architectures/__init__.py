@@ -7,7 +7,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,6 +28,11 @@ def presets(name: str) -> Mapping[str, Preset]:
     """The named architecture's presets. Raises UserError for an unknown name or missing torch."""
     found: Mapping[str, Preset] = _module(name).PRESETS
     return found
+
+
+def sizes_of(name: str) -> Mapping[str, Any]:
+    """The fields of the named architecture's Config and their types. Raises UserError as presets() does."""
+    return get_type_hints(_module(name).Config)
 
 
 def build(name: str, config: Mapping[str, Any]) -> Architecture:

@@ -63,12 +63,13 @@ class Architecture(nn.Module):
     where something is; a missing modality is an all-False row, and what stands under a mask never changes an answer.
 
     source: the paper or repository, for tables. takes_clips: whether the vision graph sees clips or single frames.
-    ordered: whether the order of frames can change an answer.
+    ordered: whether the order of frames can change an answer. modalities: those that can.
     """
 
     source: ClassVar[str]
     takes_clips: ClassVar[bool] = False
     ordered: bool = True
+    modalities: ClassVar[frozenset[str]] = frozenset({"frames", "audio", "text"})
 
     vision: nn.Module
     fusion: nn.Module

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.architectures.base import InputPlan
-from models.bundle import PixelNorm, TextTemplate
+from models.bundle import TextTemplate
 from models.layers.audio import AudioConfig
 from models.layers.vivit import VivitConfig
 from models.media.types import AudioPlan, FramePlan
 from models.towers.text import TextConfig
-from models.towers.vision import VisionConfig
+from models.towers.vision import CLIP_PIXELS, VisionConfig
 
 _SMALL_AUDIO = AudioPlan(sample_rate=8000, window=512, hop=256, mels=32, seconds=4.0)
 _SMALL_TEXT = TextTemplate(
@@ -28,11 +28,8 @@ _TEXT = TextTemplate(
     max_tokens={"title": 64, "ocr": 80, "asr": 80, "tags": 24},
     length_buckets=(64, 128, 192, 256),
 )
-_CLIP_PIXELS = PixelNorm(
-    mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
-)  # OpenAI CLIP and Chinese-CLIP
 BASE = InputPlan(
-    frame_plan=FramePlan(count=10, size=224, fit="centre_crop"), audio_plan=_AUDIO, pixels=_CLIP_PIXELS, text=_TEXT
+    frame_plan=FramePlan(count=10, size=224, fit="centre_crop"), audio_plan=_AUDIO, pixels=CLIP_PIXELS, text=_TEXT
 )
 BASE_CLIP = InputPlan(frame_plan=FramePlan(count=32, size=224, clip=32), audio_plan=_AUDIO, text=_TEXT)
 

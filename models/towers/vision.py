@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.bundle import PixelNorm
 from models.layers.attention import Activation, Block, positions
+
+# What the pictures of OpenAI's CLIP and of Chinese-CLIP are normalised with.
+CLIP_PIXELS = PixelNorm(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 
 Style = Literal["small", "clip", "vit", "cnn"]
 

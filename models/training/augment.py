@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.preprocess.text import SPECIAL_TOKENS
+from models.preprocess.text import SpecialIds
 from models.training.dataset import Batch
 
 
@@ -34,7 +34,8 @@ def without_modalities(batch: Batch, share: float, random: np.random.Generator) 
     )
 
 
-def without_tokens(batch: Batch, share: float, unknown: int, random: np.random.Generator) -> Batch:
+def without_tokens(batch: Batch, share: float, special: SpecialIds, random: np.random.Generator) -> Batch:
     """Each character becomes unknown with probability `share`; special tokens stay."""
-    drop = (random.random(batch.input_ids.shape) < share) & (batch.input_ids >= len(SPECIAL_TOKENS))
-    return replace(batch, input_ids=np.where(drop, unknown, batch.input_ids))
+    ordinary = ~np.isin(batch.input_ids, (special.pad, special.start, special.end))
+    drop = (random.random(batch.input_ids.shape) < share) & ordinary
+    return replace(batch, input_ids=np.where(drop, special.unknown, batch.input_ids))

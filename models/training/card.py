@@ -62,7 +62,7 @@ def _summary(run: RunManifest, parameters: int) -> str:
                 "sound",
                 f"the first {audio.seconds:g} s at {audio.sample_rate} Hz, {audio.mels} mel bands" if audio else "none",
             ),
-            ("text", f"characters at most: {fields}"),
+            ("text", f"{recipe.text.tokens} at most: {fields}"),
         ],
     )
 

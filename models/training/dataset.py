@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from models.bundle import PixelNorm
 from models.media.types import AudioPlan, FramePlan
 from models.preprocess.pixels import normalise
-from models.preprocess.text import TextEncoder, TextFields
+from models.preprocess.text import SpecialIds, TextEncoder, TextFields
 from models.training.decoded import DecodedClips, Progress, decode_all
 from schemas.errors import UserError
 from schemas.manifest import ManifestRow, Split
@@ -51,6 +51,7 @@ class Examples:
     input_ids: NDArray[np.int64]  # [N, longest]
     text_lengths: NDArray[np.int64]
     targets: NDArray[np.int64]
+    special: SpecialIds
     pixels: PixelNorm
     frame_plan: FramePlan
 
@@ -140,7 +141,7 @@ def load_split(data: Path, split: Split, spec: InputSpec, *, progress: Progress 
     targets = targets_of(rows, spec.taxonomy)
     clips = decode_all(data, rows, spec.frame_plan, spec.audio_plan, progress=progress)
     encoded = [spec.text.encode(fields_of(row)) for row in rows]
-    input_ids = np.full((len(rows), max(spec.text.template.length_buckets)), spec.text.pad, np.int64)
+    input_ids = np.full((len(rows), max(spec.text.template.length_buckets)), spec.text.special.pad, np.int64)
     for place, (ids, _) in enumerate(encoded):
         input_ids[place, : len(ids)] = ids
     return Examples(
@@ -149,6 +150,7 @@ def load_split(data: Path, split: Split, spec: InputSpec, *, progress: Progress 
         input_ids=input_ids,
         text_lengths=np.array([int(mask.sum()) for _, mask in encoded], np.int64),
         targets=targets,
+        special=spec.text.special,
         pixels=spec.pixels,
         frame_plan=spec.frame_plan,
     )

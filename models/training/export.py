@@ -60,8 +60,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
 
     Raises UserError where `folder` holds something that is not a bundle, or where a graph differs from torch.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
-        raise UserError(f"{folder} is not empty and is not a bundle", "name another folder")
+    check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         new = Path(scratch) / "bundle"
@@ -70,6 +69,12 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
         if folder.exists():
             folder.rename(Path(scratch) / "previous")
         new.rename(folder)
+
+
+def check_target(folder: Path) -> None:
+    """Raise UserError where `folder` holds something that is not a bundle."""
+    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file()):
+        raise UserError(f"{folder} is not empty and is not a bundle", "name another folder")
 
 
 def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | None) -> None:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.architectures.base import Architecture
-from models.preprocess.text import SPECIAL_TOKENS, UNKNOWN
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, Examples
 from models.training.losses import distillation_loss, hierarchical_loss, joint_log_probabilities
@@ -32,7 +31,6 @@ from models.training.predict import predict
 from models.training.recipe import Recipe
 
 _GRADIENT_NORM = 1.0
-_UNKNOWN_ID = SPECIAL_TOKENS.index(UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def training_batches(
         offsets = random.integers(-recipe.shift, recipe.shift + 1, (len(index), 2))
         batch = examples.batch(index, partial(shifted, offsets=offsets))
         batch = without_modalities(batch, recipe.modality_dropout, random)
-        yield without_tokens(batch, recipe.token_dropout, _UNKNOWN_ID, random), examples.targets[index]
+        yield without_tokens(batch, recipe.token_dropout, examples.special, random), examples.targets[index]
 
 
 def train_step(

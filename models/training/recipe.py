@@ -21,6 +21,8 @@ class Recipe(BaseModel):
     """What the model sees, how large it is, and how it learns.
 
     options are the sizes in the architecture's Config; those that follow from data and plans are filled in by the run.
+    vision_weights, text_weights: published checkpoints that the towers begin with: a local folder or a hub name; sizes,
+    pixel normalisation and tokenizer are then theirs.
     balance: a class of n items is drawn with a weight of n^(1 - balance); 0 is as the data are, 1 is every class alike.
     modality_dropout, token_dropout: shares of modalities and of characters that a training item goes without.
     shift: training clips are moved by up to this many pixels, all frames of a clip alike.
@@ -36,6 +38,8 @@ class Recipe(BaseModel):
     pixels: PixelNorm = PixelNorm()
     text: TextTemplate = TextTemplate()
     min_character_count: Count = 2
+    vision_weights: str | None = None
+    text_weights: str | None = None
 
     epochs: Count = 12
     batch: Count = 64

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.architectures import build
 from models.architectures.base import Architecture, inputs_of
 from models.preprocess.prepare import text_encoder
-from models.preprocess.text import END_OF_FIELD, SPECIAL_TOKENS, TextEncoder, train_tokenizer
+from models.preprocess.text import TextEncoder, train_tokenizer
+from models.training import published
 from models.training.dataset import MANIFEST, InputSpec, fields_of, load_split, read_manifest, rows_of
 from models.training.decoded import Progress
 from models.training.loop import Watcher, fit
@@ -110,6 +111,9 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
     )
     torch.manual_seed(seed)
     model = build(recipe.architecture, run.manifest.architecture_config)
+    checkpoint = folder / "checkpoint.safetensors"
+    if not checkpoint.exists():
+        published.load(model, recipe)
     fit(
         model,
         examples,
@@ -117,7 +121,7 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
         run.taxonomy.parent_index,
         recipe,
         seed=seed,
-        checkpoint=folder / "checkpoint.safetensors",
+        checkpoint=checkpoint,
         watcher=progresses.training,
     )
     save_probes(choose_probes(validation), run.probes)
@@ -133,7 +137,11 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
     trained_on = rows_of(rows, "train")
     counts = Counter(row.label for row in trained_on)
     taxonomy = default_taxonomy().subset({row.label for row in rows if row.label is not None})
-    tokenizer = train_tokenizer(_texts(trained_on, recipe), min_count=recipe.min_character_count)
+    recipe, tokenizer = published.resolve(recipe)
+    tokenizer = tokenizer or train_tokenizer(
+        _texts(trained_on, recipe), min_count=recipe.min_character_count, tokens=recipe.text.tokens
+    )
+    text = TextEncoder(recipe.text, tokenizer)
     manifest = RunManifest(
         recipe=recipe,
         architecture_config=recipe.options
@@ -142,7 +150,7 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
             parent=tuple(taxonomy.parent_index),
             n_level1=len(taxonomy.level1),
             vocab=tokenizer.get_vocab_size(),
-            separator=SPECIAL_TOKENS.index(END_OF_FIELD),
+            separator=text.special.end,
         ),
         seed=seed,
         data=hashlib.sha256((data / MANIFEST).read_bytes()).hexdigest(),
@@ -150,7 +158,8 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
         class_counts={category.id: counts[category.id] for category in taxonomy.level2},
     )
     if (folder / RUN_FILE).exists():
-        if Run.load(folder).manifest.model_dump_json() != manifest.model_dump_json():
+        written, asked = (each.model_dump(mode="json") for each in (Run.load(folder).manifest, manifest))
+        if written != asked:
             raise UserError(f"{folder} holds another training run", "name another folder with --out, or delete it")
     else:
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)

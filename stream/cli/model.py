@@ -5,21 +5,18 @@ What needs torch is imported when it is asked for, so that every other command w
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from schemas.errors import UserError
 from schemas.manifest import Split
 from stream.cli.options import Format, FormatOption
+from stream.cli.progress import bar, need, need_torch, shown
 
 if TYPE_CHECKING:
     from models.decision.policy import PolicyFile
@@ -45,21 +42,35 @@ def _train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the preset's.")] = None,
+    vision_weights: Annotated[
+        str | None, typer.Option(help="A CLIP or Chinese-CLIP to begin with: a folder, or a name on the hub.")
+    ] = None,
+    text_weights: Annotated[
+        str | None, typer.Option(help="A BERT or Chinese-CLIP to begin with: a folder, or a name on the hub.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 1,
     threads: ThreadsOption = 2,
 ) -> None:
     """Train a model. Killed at any moment, the same command goes on from the last whole epoch."""
-    _need_torch()
+    need_torch()
+    if vision_weights or text_weights:
+        need("transformers")
     import torch
 
     from models.training.loop import Epoch, Watcher
     from models.training.recipe import load_recipe
     from models.training.run import Progresses, train
 
-    changes = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate}
+    changes = {
+        "epochs": epochs,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "vision_weights": vision_weights,
+        "text_weights": text_weights,
+    }
     recipe = load_recipe(arch, preset, **{name: value for name, value in changes.items() if value is not None})
     torch.set_num_threads(threads)
-    with _progress() as progress:
+    with shown() as progress:
 
         def report(epoch: Epoch) -> None:
             progress.console.print(
@@ -67,8 +78,8 @@ def _train(
                 f"level-2 accuracy on validation {epoch.accuracy:.3f}  {epoch.seconds:.0f} s"
             )
 
-        watcher = Watcher(step=_bar(progress, "training"), epoch=report)
-        train(data, out, recipe, seed=seed, progresses=Progresses(_bar(progress, "decoding"), watcher))
+        watcher = Watcher(step=bar(progress, "training"), epoch=report)
+        train(data, out, recipe, seed=seed, progresses=Progresses(bar(progress, "decoding"), watcher))
     typer.echo(f"trained: {out}")
 
 
@@ -88,13 +99,13 @@ def _calibrate(
     from models.training.predict import predict
     from models.training.subject import load_subject
 
-    _need("scipy")
+    need("scipy")
     from models.training.calibrate import Target, calibrate
 
     model = load_subject(subject, threads=threads)
-    with _progress() as progress:
-        examples = load_split(data, "calibration", model.spec, progress=_bar(progress, "decoding"))
-        (logits,) = predict(model.runtime, examples, progress=_bar(progress, "calibrating"))
+    with shown() as progress:
+        examples = load_split(data, "calibration", model.spec, progress=bar(progress, "decoding"))
+        (logits,) = predict(model.runtime, examples, progress=bar(progress, "calibrating"))
     tail = tuple(name for name, items in model.class_counts.items() if items < tail_items)
     policy = calibrate(
         logits,
@@ -126,9 +137,9 @@ def _evaluate(
     model = load_subject(subject, threads=threads)
     policy = model.policy()
     chosen = _split(split)
-    with _progress() as progress:
-        examples = load_split(data, chosen, model.spec, progress=_bar(progress, "decoding"))
-        evaluation = evaluate(model.runtime, examples, policy, split=chosen, progress=_bar(progress, "evaluating"))
+    with shown() as progress:
+        examples = load_split(data, chosen, model.spec, progress=bar(progress, "decoding"))
+        evaluation = evaluate(model.runtime, examples, policy, split=chosen, progress=bar(progress, "evaluating"))
     if (run := subject / "run.json").is_file():
         evaluation.save(run.with_name("evaluation.json"))
     if output is Format.JSON:
@@ -143,7 +154,7 @@ def _export(
     name: Annotated[str | None, typer.Option(help="The bundle's name; without, the folder's.")] = None,
 ) -> None:
     """Write a bundle: both graphs, checked against torch, and everything that serving needs."""
-    _need_torch()
+    need_torch()
     from models.training.evaluate import Evaluation
     from models.training.export import export_run
     from models.training.run import Run
@@ -156,17 +167,7 @@ def _export(
     typer.echo(f"exported: {out}, {size / 1e6:.1f} MB")
 
 
-# --- what is missing, what is wrong ---------------------------------------------------------------------------------
-
-
-def _need_torch() -> None:
-    for package in ("torch", "onnx", "onnxscript", "safetensors"):
-        _need(package)
-
-
-def _need(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"this command needs {package}, which is not installed", "pip install 'reelsort[train]'")
+# --- what is wrong --------------------------------------------------------------------------------------------------
 
 
 def _split(name: str) -> Split:
@@ -178,27 +179,6 @@ def _split(name: str) -> Split:
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield progress
-
-
-def _bar(progress: Progress, description: str) -> Callable[[int, int], None]:
-    """A bar that appears with the first step."""
-    task: list[Any] = []
-
-    def show(done: int, total: int) -> None:
-        if not task or progress.tasks[task[0]].finished:
-            task[:] = [progress.add_task(description, total=total)]
-        progress.update(task[0], completed=done, total=total)
-
-    return show
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""Words to tokens: what a sequence looks like, what is cut, and that nothing a user writes can break it."""
+"""Text to tokens: what a sequence looks like, what is cut, and that nothing a user writes can break it."""
 
 from __future__ import annotations
 
@@ -101,3 +101,67 @@ def test_what_does_not_fit_together_is_a_sentence(tmp_path: Path) -> None:
         TextEncoder(TEMPLATE.model_copy(update={"length_buckets": (8, 16)}), tokenizer)
     with pytest.raises(UserError, match="cannot be read"):
         TextEncoder.load(TEMPLATE, tmp_path)
+
+
+# --- whole words ----------------------------------------------------------------------------------------------------
+
+BY_WORDS = TEMPLATE.model_copy(update={"tokens": "words"})
+WORD_TEXTS = ["今天吃火锅", "火锅配 Python 编程", "关于编程的视频", "今天的视频"]
+
+
+@pytest.fixture(scope="module")
+def by_words() -> TextEncoder:
+    return TextEncoder(BY_WORDS, train_tokenizer(WORD_TEXTS, min_count=1, tokens="words"))
+
+
+def test_words_are_looked_up_whole(by_words: TextEncoder) -> None:
+    fields = TextFields(title="今天 吃火锅", tags=("PYTHON", "编程"))
+    assert words(by_words, fields) == [
+        "[CLS]", "今天", "吃火锅", "[SEP]", "[SEP]", "[SEP]", "python", "编程", "[SEP]",
+    ]  # fmt: skip
+
+
+def test_a_word_never_seen_falls_back_to_its_characters(by_words: TextEncoder) -> None:
+    assert by_words.tokenizer.token_to_id("天火") is None
+    assert words(by_words, TextFields(title="视频频道"))[1:-4] == ["视频", "频", "[UNK]"]
+
+
+def test_rare_words_are_left_out() -> None:
+    known = set(train_tokenizer(WORD_TEXTS, min_count=2, tokens="words").get_vocab()) - set(SPECIAL_TOKENS)
+    assert {"今天", "编程", "视频", "的", "火", "锅"} <= known
+    assert not known & {"python", "关于", "吃火锅", "吃", " "}
+
+
+TEXT = st.text(alphabet="今天吃火锅编程的视频关于一龘Pythonab 1,。", max_size=30)
+
+
+@given(
+    parts=st.lists(TEXT, max_size=4), spaces=st.lists(st.sampled_from([" ", "  ", "\t", "\n ", "\u3000"]), min_size=5)
+)
+def test_white_space_and_case_do_not_change_words(by_words: TextEncoder, parts: list[str], spaces: list[str]) -> None:
+    plain = by_words.encode(TextFields(title=" ".join(parts)))
+    again = by_words.encode(TextFields(title=" ".join(parts)))
+    title = spaces[0] + "".join(part + space for part, space in zip(parts, spaces[1:], strict=False))
+    other = by_words.encode(TextFields(title=title.swapcase()))
+    for one, same, varied in zip(plain, again, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        np.testing.assert_array_equal(one, varied)
+
+
+@given(title=st.text(max_size=80), asr=st.text(max_size=40), tags=st.lists(st.text(max_size=20), max_size=3))
+def test_words_never_exceed_a_fields_share(by_words: TextEncoder, title: str, asr: str, tags: list[str]) -> None:
+    ids, mask = by_words.encode(TextFields(title=f"[SEP]{title}", asr=asr, tags=tuple(tags)))
+    used = ids[mask]
+    ends = np.flatnonzero(used == END)
+    shares = [BY_WORDS.max_tokens[name] for name in BY_WORDS.fields]
+    assert len(ends) == len(shares)
+    assert (np.diff(ends, prepend=0) - 1 <= shares).all()
+    assert used[0] == START
+    assert (used == START).sum() == 1
+    assert ids.max() < by_words.tokenizer.get_vocab_size()
+
+
+def test_a_template_written_before_there_were_words_still_loads() -> None:
+    written = TEMPLATE.model_dump(exclude={"tokens"})
+    assert "tokens" not in written
+    assert TextTemplate.model_validate(written) == TEMPLATE

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.architectures import build
+from models.preprocess.text import SpecialIds
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, load_split
 from models.training.loop import (
@@ -210,14 +211,17 @@ def test_modalities_are_dropped_whole_at_their_rate_and_never_all() -> None:
     assert np.any(kept, axis=0).all()
 
 
+SPECIAL = SpecialIds(pad=0, unknown=1, start=2, end=3)
+
+
 def test_dropped_characters_are_unknown_and_special_tokens_stay() -> None:
     given = _batch(2000)
-    ids = without_tokens(given, 0.25, 1, np.random.default_rng(0)).input_ids
+    ids = without_tokens(given, 0.25, SPECIAL, np.random.default_rng(0)).input_ids
     assert (ids[:, [0, 4, 5]] == given.input_ids[:, [0, 4, 5]]).all()
     lost = ids[:, 1:4] == 1
     assert lost.mean() == pytest.approx(0.25, abs=5 * math.sqrt(0.25 / lost.size))
     assert (ids[:, 1:4][~lost] == given.input_ids[:, 1:4][~lost]).all()
-    unchanged = without_tokens(given, 0.0, 1, np.random.default_rng(0))
+    unchanged = without_tokens(given, 0.0, SPECIAL, np.random.default_rng(0))
     np.testing.assert_array_equal(unchanged.input_ids, replace(given).input_ids)
 
 

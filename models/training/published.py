@@ -1,0 +1,58 @@
+"""Published weights in a training: what a checkpoint says of a recipe, and its weights in a model.
+
+transformers takes seconds to import, so only recipes that name a checkpoint do it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from models.architectures import sizes_of
+from models.architectures.base import Architecture
+from models.towers.text import TextConfig
+from models.towers.vision import VisionConfig
+from models.training.recipe import Recipe
+from schemas.errors import UserError
+
+
+def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
+    """The recipe with the sizes and pixels of the checkpoints it names, and the text checkpoint's tokenizer.
+
+    Reads no weights. Raises UserError where a checkpoint cannot be read or does not fit the architecture.
+    """
+    options, pixels = dict(recipe.options), recipe.pixels
+    tokenizer = None
+    if recipe.vision_weights or recipe.text_weights:
+        from models.towers.checkpoint import read_pixels, read_wordpieces
+        from models.towers.pretrained import text_config, vision_config
+    if source := recipe.vision_weights:
+        _need_tower(recipe, "vision", VisionConfig)
+        grid = options.get("vision", {}).get("grid", 0)
+        options["vision"] = asdict(vision_config(source, size=recipe.frame_plan.size, grid=grid))
+        pixels = read_pixels(source)
+    if source := recipe.text_weights:
+        _need_tower(recipe, "text", TextConfig)
+        options["text"] = asdict(text_config(source, length=max(recipe.text.length_buckets)))
+        tokenizer = read_wordpieces(source)
+    return recipe.model_copy(update={"options": options, "pixels": pixels}), tokenizer
+
+
+def load(model: Architecture, recipe: Recipe) -> None:
+    """The weights that the recipe names, into a model of a resolved recipe."""
+    if recipe.vision_weights or recipe.text_weights:
+        from models.towers.pretrained import load_text, load_vision
+    if recipe.vision_weights:
+        load_vision(model, recipe.vision_weights)
+    if recipe.text_weights:
+        load_text(model, recipe.text_weights)
+
+
+def _need_tower(recipe: Recipe, name: str, wanted: type[Any]) -> None:
+    if sizes_of(recipe.architecture).get(name) is not wanted:
+        raise UserError(
+            f"{recipe.architecture} has no {name} tower that published weights fit",
+            f"train it without --{name}-weights, or name another architecture",
+        )

@@ -1,0 +1,86 @@
+"""Training from published weights: sizes, pixels, tokenizer and weights are the checkpoint's, and only at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.architectures import build
+from models.media.types import FramePlan
+from models.training import published
+from models.training.loop import Watcher
+from models.training.recipe import Recipe, load_recipe
+from models.training.run import Progresses, Run, train
+from schemas.errors import UserError
+from tests.support.checkpoints import PATCH, PIXELS, SIZE, save_bert, save_chinese_clip
+
+CHARACTERS = "今天吃火锅去爬山猫的一二三"
+UNWATCHED = Progresses(
+    decoding=lambda done, total: None, training=Watcher(lambda done, total: None, lambda epoch: None)
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    hub = tmp_path_factory.mktemp("hub")
+    return load_recipe(
+        "dual_concat",
+        "tiny",
+        frame_plan=FramePlan(count=3, size=SIZE),
+        audio_plan=None,
+        vision_weights=str(save_chinese_clip(hub / "clip", CHARACTERS)),
+        text_weights=str(save_bert(hub / "bert", CHARACTERS)),
+        epochs=1,
+        batch=20,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(start: Recipe, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("published") / "run"
+    recipe = start.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})
+    return train(dataset, folder, recipe, seed=1, progresses=UNWATCHED)
+
+
+def test_sizes_pixels_and_tokenizer_are_the_checkpoints(run: Run) -> None:
+    config = run.manifest.architecture_config
+    assert (config["vision"]["style"], config["vision"]["patch"]) == ("clip", PATCH)
+    assert (config["text"]["style"], config["text"]["width"]) == ("bert", 32)
+    assert run.manifest.recipe.pixels == PIXELS
+    assert config["vocab"] == run.text.tokenizer.get_vocab_size() == len(CHARACTERS) + 6
+    assert config["separator"] == run.text.special.end == 4
+
+
+def test_training_begins_with_the_published_weights(run: Run) -> None:
+    torch.manual_seed(9)
+    expected = build("dual_concat", run.manifest.architecture_config)
+    random = {name: weight.clone() for name, weight in expected.state_dict().items()}
+    published.load(expected, run.manifest.recipe)
+    trained = run.model().state_dict()
+    loaded = [name for name, weight in expected.state_dict().items() if not torch.equal(weight, random[name])]
+    assert {"vision.positions", "fusion.text.tokens.weight", "fusion.text.segments.weight"} <= set(loaded)
+    for name in loaded:  # the learning rate was as good as nothing
+        torch.testing.assert_close(trained[name], expected.state_dict()[name], atol=1e-6, rtol=0)
+
+
+def test_a_training_that_goes_on_does_not_begin_again(
+    run: Run, start: Recipe, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = start.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})
+    monkeypatch.setattr(published, "load", lambda model, recipe: pytest.fail("loaded again"))
+    again = train(dataset, run.folder, recipe, seed=1, progresses=UNWATCHED)
+    assert again.manifest == run.manifest
+
+
+def test_an_architecture_without_the_tower_says_so(start: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "sizes_of", lambda name: {"text": int})
+    for given, missing in (({"text_weights": None}, "vision"), ({"vision_weights": None}, "text")):
+        with pytest.raises(UserError, match=f"has no {missing} tower"):
+            published.resolve(start.model_copy(update=given))
+
+
+def test_a_recipe_without_published_weights_stays_as_it_is(start: Recipe) -> None:
+    plain = start.model_copy(update={"vision_weights": None, "text_weights": None})
+    assert published.resolve(plain) == (plain, None)
