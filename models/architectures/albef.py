@@ -36,7 +36,7 @@ class Config(Inputs):
 
 _DISTILLATION = {"momentum_distillation": 0.4}  # alpha of Li et al. 2021, section 3.5
 PRESETS = {
-    "tiny": Preset(inputs=plans.TINY, training=_DISTILLATION),
+    "tiny": Preset(inputs=plans.TINY, sizes={"vision": plans.SMALL_GRID}, training=_DISTILLATION),
     "base": Preset(
         inputs=plans.BASE,
         sizes={

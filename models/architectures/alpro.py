@@ -28,7 +28,7 @@ class Config(Inputs):
 
 
 PRESETS = {
-    "tiny": Preset(inputs=plans.TINY),
+    "tiny": Preset(inputs=plans.TINY, sizes={"vision": plans.SMALL_GRID}),
     "base": Preset(
         inputs=plans.BASE,
         sizes={

@@ -40,7 +40,7 @@ class Config(Inputs):
 
 
 PRESETS = {
-    "tiny": Preset(inputs=plans.TINY),
+    "tiny": Preset(inputs=plans.TINY, sizes={"vision": plans.SMALL_GRID, "video": "patches"}),
     "base": Preset(
         inputs=plans.BASE,
         sizes={

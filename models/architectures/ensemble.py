@@ -49,11 +49,12 @@ PRESETS = {
     "tiny": Preset(
         inputs=plans.TINY,
         sizes={
+            "vision": plans.SMALL_GRID,
             "members": (
                 Member(architecture="dual_concat", sizes={**_SMALL, "width": 64}),
                 Member(architecture="single_stream", sizes={**_SMALL}),
-                Member(architecture="dual_cross", sizes={**_SMALL}),
-            )
+                Member(architecture="dual_cross", sizes={**_SMALL, "video": "patches"}),
+            ),
         },
     ),
     "base": Preset(

@@ -33,6 +33,8 @@ BASE = InputPlan(
 )
 BASE_CLIP = InputPlan(frame_plan=FramePlan(count=32, size=224, clip=32), audio_plan=_AUDIO, text=_TEXT)
 
+# Direction of motion is where a thing is, frame by frame: a class token a picture loses most of it.
+SMALL_GRID = VisionConfig(grid=4)
 CLIP_B16 = VisionConfig(style="clip", width=768, layers=12, heads=12, patch=16)
 BERT_BASE = TextConfig(style="bert", width=768, layers=12, heads=12)
 VIVIT_B: Mapping[str, Any] = {

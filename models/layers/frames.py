@@ -16,7 +16,8 @@ class FrameTokens(nn.Module):
     """Frames [B, T, tokens * depth] + mask [B, T] -> ([B, T * tokens, width], mask [B, T * tokens]).
 
     Time positions say where a frame stands, place positions which part of the picture a token is. With `motion`, a
-    convolution over neighbouring frames says what changed between them, which attention would need a layer to find.
+    convolution over neighbouring frames says what changed between them, which attention would need a layer to find;
+    where a frame is several tokens, each is squeezed to a quarter before, since what moves is seen by where it is.
     """
 
     def __init__(self, *, frames: int, tokens: int, depth: int, width: int, motion: bool) -> None:
@@ -25,15 +26,19 @@ class FrameTokens(nn.Module):
         self.project = nn.Linear(depth, width)
         self.times = positions(frames, width)
         self.places = positions(tokens, width)
-        self.change = nn.Conv1d(tokens * depth, width, 3, padding=1) if motion else None
+        seen = depth // 4 if tokens > 1 else depth
+        self.squeeze = nn.Linear(depth, seen) if motion and tokens > 1 else nn.Identity()
+        self.change = nn.Conv1d(tokens * seen, width, 3, padding=1) if motion else None
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         batch, count = frames.shape[:2]
-        frames = frames * mask.unsqueeze(-1).to(frames.dtype)
-        x = self.project(frames.reshape(batch, count, self.tokens, self.depth)) + self.places
+        weight = mask.unsqueeze(-1).to(frames.dtype)
+        patches = (frames * weight).reshape(batch, count, self.tokens, self.depth)
+        x = self.project(patches) + self.places
         of_frame = self.times[:count]
         if self.change is not None:
-            of_frame = of_frame + functional.gelu(self.change(frames.transpose(1, 2)).transpose(1, 2))
+            seen = self.squeeze(patches).flatten(2) * weight  # a bias must not tell of frames that are not there
+            of_frame = of_frame + functional.gelu(self.change(seen.transpose(1, 2)).transpose(1, 2))
         else:
             of_frame = of_frame.expand(batch, -1, -1)
         x = (x + of_frame.unsqueeze(2)).flatten(1, 2)
