@@ -14,14 +14,15 @@ Split = Literal["train", "validation", "calibration", "test", "unlabelled"]
 class ManifestRow(Event):
     """What VideoPublished carries, a path instead of an address, and the truth beside it.
 
-    path is relative to the manifest's folder. label is what an annotator wrote (noisy); truth is what the generator
-    knows; both are level-2 category ids. factors are the generator's own variables, for diagnosis alone.
+    path is relative to the manifest's folder; a row without one is words alone, to train and evaluate on. label is what
+    an annotator wrote (noisy); truth is what the generator knows; both are level-2 category ids. factors are the
+    generator's own variables, for diagnosis alone.
     """
 
     video_id: Key
     revision: Revision = 0
     author_id: Key
-    path: str
+    path: str = ""
     split: Split
     published_at: Instant
     title: Text = ""

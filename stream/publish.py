@@ -90,6 +90,10 @@ def find_videos(folder: Path) -> list[ManifestRow]:
 def require_files(rows: Iterable[ManifestRow], media_root: Path) -> None:
     """Raises UserError naming the first row whose file is not there."""
     for row in rows:
+        if not row.path:
+            raise UserError(
+                f"video {row.video_id} has no path: its row is words alone", "take it out; nothing was published"
+            )
         if not (media_root / row.path).is_file():
             raise UserError(
                 f"video {row.video_id} has no file at {media_root / row.path}",

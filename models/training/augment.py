@@ -23,9 +23,10 @@ def shifted(frames: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np
 
 
 def without_modalities(batch: Batch, share: float, random: np.random.Generator) -> Batch:
-    """Each modality of each video goes missing with probability `share`; a video never loses all of them."""
-    kept = random.random((len(batch.frames), 3)) >= share
-    kept |= ~kept.any(axis=1, keepdims=True)
+    """Each modality of each video goes missing with probability `share`; a video never loses all that it has."""
+    has = np.stack([mask.any(axis=1) for mask in (batch.frame_mask, batch.audio_mask, batch.text_mask)], axis=1)
+    kept = random.random(has.shape) >= share
+    kept |= ~(kept & has).any(axis=1, keepdims=True)
     return replace(
         batch,
         frame_mask=batch.frame_mask & kept[:, 0, None],

@@ -69,7 +69,7 @@ class Examples:
         text_length = max(1, int(self.text_lengths[index].max()))
         return Batch(
             frames=frames,
-            frame_mask=np.ones(frames.shape[:2], np.bool_),
+            frame_mask=np.repeat(self.clips.seen[index, None], self.frame_plan.units, axis=1),
             audio=self.clips.audio[index, :audio_length],
             audio_mask=np.arange(audio_length) < self.clips.audio_lengths[index, None],
             input_ids=self.input_ids[index, :text_length],

@@ -25,17 +25,18 @@ from schemas.manifest import ManifestRow
 
 Progress = Callable[[int, int], None]  # (done, all)
 
-_FORMAT = 1  # of the kept arrays; a new one where decoding or the log-mel changes
+_FORMAT = 2  # of the kept arrays; a new one where decoding or the log-mel changes
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedClips:
     """frames: uint8 [N, T, S, S, 3]; audio: float32 [N, A, F], zeros after its length; audio_lengths: [N], 0 for a
-    video without sound. The arrays are memory-mapped files."""
+    video without sound; seen: [N], False for a row without a file. The arrays are memory-mapped files."""
 
     frames: NDArray[np.uint8]
     audio: NDArray[np.float32]
     audio_lengths: NDArray[np.int64]
+    seen: NDArray[np.bool_]
 
 
 def decode_all(
@@ -61,7 +62,8 @@ def decode_all(
             with suppress(OSError):  # another process was faster: its arrays are the same
                 making.rename(kept)
     frames, audio, lengths = (np.load(kept / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
-    return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths))
+    seen = np.array([bool(row.path) for row in rows])
+    return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths), seen=seen)
 
 
 _ROWS_PER_PROCESS = 200  # below that, starting a process costs more than it saves
@@ -87,11 +89,13 @@ def _decode_into(
     audio = open_memmap(folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, *heard))
     lengths = np.zeros(count, np.int64)
     decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)
-    with _mapping(min(processes, -(-count // _ROWS_PER_PROCESS))) as mapping:
-        for index, decoded in enumerate(mapping(decode, [data / row.path for row in rows])):
-            frames[index], audio[index], lengths[index] = decoded
+    places = [place for place, row in enumerate(rows) if row.path]  # what has no file stays zero
+    with _mapping(min(processes, -(-len(places) // _ROWS_PER_PROCESS))) as mapping:
+        paths = [data / rows[place].path for place in places]
+        for done, (place, decoded) in enumerate(zip(places, mapping(decode, paths), strict=True), start=1):
+            frames[place], audio[place], lengths[place] = decoded
             if progress:
-                progress(index + 1, count)
+                progress(done, len(places))
     frames.flush()
     audio.flush()
     np.save(folder / "audio_lengths.npy", lengths)
@@ -126,6 +130,9 @@ def _key(data: Path, rows: Sequence[ManifestRow], frame_plan: FramePlan, audio_p
     """Which files, as they are now, by which plans."""
     files = []
     for row in rows:
+        if not row.path:
+            files.append(("", 0, 0))
+            continue
         try:
             stat = (data / row.path).stat()
         except OSError as error:

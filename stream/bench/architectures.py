@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NAME = "architectures"
 PRESET = "tiny"
 BASELINE = "legacy"
+UNTRAINED = "zeroshot"
 DATA_SEED = 7
 
 Spread = tuple[float, float]  # mean, standard deviation over seeds
@@ -48,6 +49,7 @@ def _bench(
     test: Annotated[int, typer.Option(min=1, help="Test videos.")] = 1000,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of each preset's.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Trainings at once, one thread each.")] = 2,
+    page: Annotated[Path | None, typer.Option(help="Write the table here, as Markdown.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the picture here, as SVG.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -57,7 +59,7 @@ def _bench(
             raise UserError(f"this benchmark needs {package}, which is not installed", "pip install 'reelsort[train]'")
     from models.architectures import names, presets
 
-    chosen = tuple(arch or (name for name in names() if _is_trained(name)))
+    chosen = tuple(arch or (name for name in names() if name != UNTRAINED))
     for name in chosen:
         presets(name)  # a misspelt one is told before hours of work
     counts: dict[Split, int] = {"train": train, "validation": 100, "calibration": 0, "test": test, "unlabelled": 0}
@@ -71,18 +73,14 @@ def _bench(
         )
         rungs = _climb_all(out, chosen, seeds, epochs, processes, progress)
     result = report(rungs)
+    if page:
+        page.write_text(markdown(result), encoding="utf-8")
     if plot:
         plot.write_text(draw(result), encoding="utf-8")
     if output is Format.JSON:
         typer.echo(orjson.dumps(result | {"train": train, "test": test}, option=orjson.OPT_INDENT_2))
         return
     Console(highlight=False).print(table(result))
-
-
-def _is_trained(name: str) -> bool:
-    from models.architectures import presets
-
-    return presets(name)[PRESET].training.get("epochs") != 0
 
 
 def _climb_all(
@@ -166,6 +164,25 @@ def table(result: dict[str, Any]) -> Table:
             f"{row['seconds']:.0f}",
         )
     return shown
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table for documents."""
+    head = ["", "parameters", "level 2", f"against {BASELINE}", "text and frames", "text", "frames", "direction"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in result["rows"]:
+        views, above = row["level2"], row["above_baseline"]
+        lines.append(
+            [
+                f"`{row['architecture']}`",
+                f"{row['parameters'] / 1e6:.2f} M",
+                _say(views["all"]),
+                "" if above is None else f"{above:+.3f}",
+                *(_say(views[view]) for view in ("text and frames", "text", "frames")),
+                _say(row["direction"]),
+            ]
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _say(spread: Spread) -> str:

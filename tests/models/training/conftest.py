@@ -46,6 +46,6 @@ def recipe() -> Recipe:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def unwatched() -> Progresses:
     return Progresses(decoding=lambda done, total: None, training=Watcher(lambda done, total: None, lambda epoch: None))

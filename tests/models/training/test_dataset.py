@@ -98,3 +98,19 @@ def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Pa
     (tmp_path / "manifest.jsonl").write_text(lines[0], encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read"):
         load_split(tmp_path, "train", spec_of(bundle))
+
+
+def test_a_row_without_a_path_is_words_alone(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    rows = rows_of(read_manifest(dataset), "test")
+    first = rows[0].model_copy(update={"path": ""})
+    (tmp_path / "test").symlink_to(dataset / "test")
+    written = "\n".join(row.model_dump_json() for row in [first, *rows[1:]])
+    (tmp_path / "manifest.jsonl").write_text(written, encoding="utf-8")
+    whole, partly = (
+        load_split(data, "test", spec_of(bundle)).batch(np.arange(len(rows))) for data in (dataset, tmp_path)
+    )
+    assert not partly.frame_mask[0].any()
+    assert not partly.audio_mask[0].any()
+    np.testing.assert_array_equal(partly.input_ids, whole.input_ids)
+    for one, other in zip(partly.arrays(), whole.arrays(), strict=True):
+        np.testing.assert_array_equal(one[1:], other[1:])

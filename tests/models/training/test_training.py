@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.architectures import build
 from models.preprocess.text import SpecialIds
 from models.training.augment import shifted, without_modalities, without_tokens
-from models.training.dataset import Batch, load_split
+from models.training.dataset import Batch, load_split, read_manifest
 from models.training.loop import (
     Epoch,
     class_weights,
@@ -25,6 +25,8 @@ from models.training.loop import (
     train_step,
     training_batches,
 )
+from models.training.model_runtime import ModelRuntime
+from models.training.predict import predict
 from models.training.recipe import Recipe, load_recipe
 from models.training.run import Progresses, Run, train
 from schemas.errors import UserError
@@ -48,6 +50,18 @@ def _watching(epochs: list[Epoch], end_after: int | None = None) -> Progresses:
             raise Killed
 
     return Progresses(decoding=lambda done, total: None, training=Watcher(lambda done, total: None, epoch))
+
+
+def test_a_dataset_of_words_alone_is_trained_on(dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    rows = [row.model_copy(update={"path": ""}) for row in read_manifest(dataset)]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "manifest.jsonl").write_text("\n".join(row.model_dump_json() for row in rows), encoding="utf-8")
+    run = train(data, tmp_path / "run", recipe, seed=3, progresses=_watching([]))
+    examples = load_split(data, "test", run.spec)
+    (logits,) = predict(ModelRuntime(run.model()), examples)
+    assert np.isfinite(logits.level2).all()
+    assert len(np.unique(logits.level2.round(4), axis=0)) > 1  # it reads
 
 
 def test_a_batch_can_be_learnt_by_heart(trained: Run, dataset: Path) -> None:
