@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -33,6 +34,11 @@ def presets(name: str) -> Mapping[str, Preset]:
 def sizes_of(name: str) -> Mapping[str, Any]:
     """The fields of the named architecture's Config and their types. Raises UserError as presets() does."""
     return get_type_hints(_module(name).Config)
+
+
+def default_of(name: str, size: str) -> Any:
+    """What the named architecture's Config has for a field that is not given."""
+    return next(field.default for field in fields(_module(name).Config) if field.name == size)
 
 
 def build(name: str, config: Mapping[str, Any]) -> Architecture:

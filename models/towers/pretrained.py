@@ -1,4 +1,7 @@
-"""Published weights for the towers: sizes and state dicts from checkpoints of CLIP, Chinese-CLIP and BERT."""
+"""Published weights: sizes and state dicts from checkpoints of CLIP, Chinese-CLIP, ViT and BERT.
+
+A tower takes them as they are; a video encoder begins as an image ViT (models/layers/vivit_from_image.py).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from models.layers.tubelet import central_frame_filters
+from models.layers.vivit import VideoEncoder, VivitConfig
+from models.layers.vivit_from_image import initialise_from_image
 from models.towers.checkpoint import check_same, read_config, read_model
 from models.towers.text import TextConfig, TextTower
 from models.towers.vision import VisionConfig, VisionTower
@@ -24,6 +30,36 @@ _VISION = {
     "chinese_clip_vision_model": ("ChineseCLIPVisionModel", ""),
 }
 _TEXT = {"bert": ("BertModel", ""), "chinese_clip": ("ChineseCLIPModel", "text_model.")}
+_IMAGE = {"vit": ("ViTModel", "")}
+_CLIP_KIND = "a CLIP or Chinese-CLIP model"
+_IMAGE_KIND = "an image ViT"
+
+# our names of a block's parts -> theirs; three that become one matrix where there are three
+_Names = Mapping[str, str | tuple[str, ...]]
+_CLIP_BLOCK: _Names = {
+    "norm1": "layer_norm1",
+    "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attention.out": "self_attn.out_proj",
+    "norm2": "layer_norm2",
+    "mlp.0": "mlp.fc1",
+    "mlp.2": "mlp.fc2",
+}
+_VIT_BLOCK: _Names = {
+    "norm1": "layernorm_before",
+    "attention.qkv": ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+    "attention.out": "attention.o_proj",
+    "norm2": "layernorm_after",
+    "mlp.0": "mlp.fc1",
+    "mlp.2": "mlp.fc2",
+}
+_BERT_BLOCK: _Names = {
+    "norm1": "attention.output.LayerNorm",
+    "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "attention.out": "attention.output.dense",
+    "norm2": "output.LayerNorm",
+    "mlp.0": "intermediate.dense",
+    "mlp.2": "output.dense",
+}
 
 
 def vision_config(source: str, *, size: int, grid: int = 0) -> VisionConfig:
@@ -32,13 +68,9 @@ def vision_config(source: str, *, size: int, grid: int = 0) -> VisionConfig:
     Raises UserError where it cannot be read, or was trained on pictures of another size than `size` pixels: its
     position table has one row a patch.
     """
-    config = _part(read_config(source, _VISION, "a CLIP or Chinese-CLIP model"), "vision_config")
+    config = _part(read_config(source, _VISION, _CLIP_KIND), "vision_config")
     check_same(source, config, {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_channels": 3})
-    if config.image_size != size:
-        raise UserError(
-            f"{source} sees pictures of {config.image_size} pixels; the frame plan gives {size}",
-            "choose a preset whose frames have that size, such as base, or another model",
-        )
+    _check_size(source, config, size)
     return VisionConfig(
         style="clip",
         width=config.hidden_size,
@@ -48,6 +80,29 @@ def vision_config(source: str, *, size: int, grid: int = 0) -> VisionConfig:
         patch=config.patch_size,
         grid=grid,
     )
+
+
+def video_config(source: str, *, size: int, tubelet: int) -> VivitConfig:
+    """Sizes of a video encoder that begins as the image ViT of a checkpoint. Raises UserError as vision_config()."""
+    config = read_config(source, _IMAGE, _IMAGE_KIND)
+    hidden = 4 * config.hidden_size
+    check_same(source, config, {"hidden_act": "gelu", "num_channels": 3, "intermediate_size": hidden})
+    _check_size(source, config, size)
+    return VivitConfig(
+        width=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        patch=config.patch_size,
+        tubelet=tubelet,
+    )
+
+
+def _check_size(source: str, config: Any, size: int) -> None:
+    if config.image_size != size:
+        raise UserError(
+            f"{source} sees pictures of {config.image_size} pixels; the frame plan gives {size}",
+            "choose a preset whose frames have that size, such as base, or another model",
+        )
 
 
 def text_config(source: str, *, length: int) -> TextConfig:
@@ -73,10 +128,19 @@ def text_config(source: str, *, length: int) -> TextConfig:
 
 def load_vision(model: nn.Module, source: str) -> None:
     """Into every vision tower inside `model`, all of the sizes that vision_config() says."""
-    kind, part = _VISION[read_config(source, _VISION, "a CLIP or Chinese-CLIP model").model_type]
+    kind, part = _VISION[read_config(source, _VISION, _CLIP_KIND).model_type]
     weights = vision_weights(named(read_model(source, kind, part), part))
     for tower in _towers(model, VisionTower, source):
         _load(tower, weights, source)
+
+
+def load_video(model: nn.Module, source: str) -> None:
+    """Into every video encoder inside `model`, all of the sizes that video_config() says; filters of the central frame
+    see the picture (ViViT, Eq. 9), which the paper found best."""
+    kind, part = _IMAGE[read_config(source, _IMAGE, _IMAGE_KIND).model_type]
+    weights = image_weights(named(read_model(source, kind, part), part))
+    for encoder in _towers(model, VideoEncoder, source):
+        initialise_from_image(encoder, weights, central_frame_filters)
 
 
 def load_text(model: nn.Module, source: str) -> None:
@@ -95,24 +159,25 @@ def load_text(model: nn.Module, source: str) -> None:
 
 def vision_weights(read: Mapping[str, Tensor]) -> Weights:
     """transformers' names of a CLIP or Chinese-CLIP vision tower -> VisionTower(style="clip")."""
-    weights = {
+    return {
         "stem.weight": read["embeddings.patch_embedding.weight"],
         "cls": read["embeddings.class_embedding"],
         "positions": read["embeddings.position_embedding.weight"],
         **_affine("before", read, "pre_layrnorm"),  # their spelling
         **_affine("norm", read, "post_layernorm"),
+        **_blocks(read, "encoder.layers.", _CLIP_BLOCK),
     }
-    for place in range(_layers(read, "encoder.layers.")):
-        ours, theirs = f"blocks.{place}", f"encoder.layers.{place}"
-        weights |= _affine(f"{ours}.norm1", read, f"{theirs}.layer_norm1")
-        weights |= _fused(
-            f"{ours}.attention.qkv", read, *(f"{theirs}.self_attn.{each}_proj" for each in ("q", "k", "v"))
-        )
-        weights |= _affine(f"{ours}.attention.out", read, f"{theirs}.self_attn.out_proj")
-        weights |= _affine(f"{ours}.norm2", read, f"{theirs}.layer_norm2")
-        weights |= _affine(f"{ours}.mlp.0", read, f"{theirs}.mlp.fc1")
-        weights |= _affine(f"{ours}.mlp.2", read, f"{theirs}.mlp.fc2")
-    return weights
+
+
+def image_weights(read: Mapping[str, Tensor]) -> Weights:
+    """transformers' names of a ViT -> VisionTower(style="vit")."""
+    return {
+        **_affine("stem", read, "embeddings.patch_embeddings.projection"),
+        "cls": read["embeddings.cls_token"].flatten(),
+        "positions": read["embeddings.position_embeddings"].squeeze(0),
+        **_affine("norm", read, "layernorm"),
+        **_blocks(read, "layers.", _VIT_BLOCK),
+    }
 
 
 def text_weights(read: Mapping[str, Tensor], *, vocab: int, fields: int, length: int) -> Weights:
@@ -123,23 +188,28 @@ def text_weights(read: Mapping[str, Tensor], *, vocab: int, fields: int, length:
     """
     tokens = read["embeddings.word_embeddings.weight"]
     positions = read["embeddings.position_embeddings.weight"] + read["embeddings.token_type_embeddings.weight"][0]
-    weights = {
+    return {
         "tokens.weight": tokens[:vocab],
         "segments.weight": torch.zeros(fields, tokens.shape[1]),
         "positions": positions[:length],
         **_affine("before", read, "embeddings.LayerNorm"),
+        **_blocks(read, "encoder.layer.", _BERT_BLOCK),
     }
-    for place in range(_layers(read, "encoder.layer.")):
-        ours, theirs = f"blocks.{place}", f"encoder.layer.{place}"
-        weights |= _fused(
-            f"{ours}.attention.qkv", read, *(f"{theirs}.attention.self.{each}" for each in ("query", "key", "value"))
-        )
-        weights |= _affine(f"{ours}.attention.out", read, f"{theirs}.attention.output.dense")
-        weights |= _affine(f"{ours}.norm1", read, f"{theirs}.attention.output.LayerNorm")
-        weights |= _affine(f"{ours}.mlp.0", read, f"{theirs}.intermediate.dense")
-        weights |= _affine(f"{ours}.mlp.2", read, f"{theirs}.output.dense")
-        weights |= _affine(f"{ours}.norm2", read, f"{theirs}.output.LayerNorm")
+
+
+def _blocks(read: Mapping[str, Tensor], prefix: str, names: _Names) -> Weights:
+    """All blocks, under our names."""
+    weights: Weights = {}
+    for place in range(len({name.removeprefix(prefix).partition(".")[0] for name in read if name.startswith(prefix)})):
+        for ours, theirs in names.items():
+            parts = (theirs,) if isinstance(theirs, str) else theirs
+            weights |= _affine(f"blocks.{place}.{ours}", read, *(f"{prefix}{place}.{part}" for part in parts))
     return weights
+
+
+def _affine(ours: str, read: Mapping[str, Tensor], *theirs: str) -> Weights:
+    """Weight and bias; of several, one under the other."""
+    return {f"{ours}.{each}": torch.cat([read[f"{name}.{each}"] for name in theirs]) for each in ("weight", "bias")}
 
 
 def named(model: nn.Module, part: str) -> Weights:
@@ -150,19 +220,6 @@ def named(model: nn.Module, part: str) -> Weights:
 
 def _part(config: Any, name: Literal["vision_config", "text_config"]) -> Any:
     return getattr(config, name, config)
-
-
-def _layers(read: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name.removeprefix(prefix).partition(".")[0] for name in read if name.startswith(prefix)})
-
-
-def _affine(ours: str, read: Mapping[str, Tensor], theirs: str) -> Weights:
-    return {f"{ours}.{each}": read[f"{theirs}.{each}"] for each in ("weight", "bias")}
-
-
-def _fused(ours: str, read: Mapping[str, Tensor], *theirs: str) -> Weights:
-    """Queries, keys and values as one matrix."""
-    return {f"{ours}.{each}": torch.cat([read[f"{name}.{each}"] for name in theirs]) for each in ("weight", "bias")}
 
 
 def _towers(model: nn.Module, kind: type[Tower], source: str) -> list[Tower]:

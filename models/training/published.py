@@ -10,8 +10,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from models.architectures import sizes_of
+from models.architectures import default_of, sizes_of
 from models.architectures.base import Architecture
+from models.layers.vivit import VivitConfig
 from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig
 from models.training.recipe import Recipe
@@ -27,11 +28,16 @@ def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
     tokenizer = None
     if recipe.vision_weights or recipe.text_weights:
         from models.towers.checkpoint import read_pixels, read_wordpieces
-        from models.towers.pretrained import text_config, vision_config
+        from models.towers.pretrained import text_config, video_config, vision_config
     if source := recipe.vision_weights:
-        _need_tower(recipe, "vision", VisionConfig)
-        grid = options.get("vision", {}).get("grid", 0)
-        options["vision"] = asdict(vision_config(source, size=recipe.frame_plan.size, grid=grid))
+        size = recipe.frame_plan.size
+        if _sees_clips(recipe):
+            tubelet = options.get("video", {}).get("tubelet", default_of(recipe.architecture, "video").tubelet)
+            options["video"] = asdict(video_config(source, size=size, tubelet=tubelet))
+        else:
+            _need_tower(recipe, "vision", VisionConfig)
+            grid = options.get("vision", {}).get("grid", 0)
+            options["vision"] = asdict(vision_config(source, size=size, grid=grid))
         pixels = read_pixels(source)
     if source := recipe.text_weights:
         _need_tower(recipe, "text", TextConfig)
@@ -43,11 +49,15 @@ def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
 def load(model: Architecture, recipe: Recipe) -> None:
     """The weights that the recipe names, into a model of a resolved recipe."""
     if recipe.vision_weights or recipe.text_weights:
-        from models.towers.pretrained import load_text, load_vision
+        from models.towers.pretrained import load_text, load_video, load_vision
     if recipe.vision_weights:
-        load_vision(model, recipe.vision_weights)
+        (load_video if _sees_clips(recipe) else load_vision)(model, recipe.vision_weights)
     if recipe.text_weights:
         load_text(model, recipe.text_weights)
+
+
+def _sees_clips(recipe: Recipe) -> bool:
+    return sizes_of(recipe.architecture).get("video") is VivitConfig
 
 
 def _need_tower(recipe: Recipe, name: str, wanted: type[Any]) -> None:

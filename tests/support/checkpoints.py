@@ -58,6 +58,16 @@ def save_chinese_clip(folder: Path, characters: str, **vision: object) -> Path:
     return folder
 
 
+def save_vit(folder: Path, **changes: object) -> Path:
+    """An image ViT with its picture settings."""
+    sizes = {name: value for name, value in _VISION.items() if name != "initializer_factor"}
+    config = transformers.ViTConfig(**{**sizes, "intermediate_size": 128, **changes})
+    torch.manual_seed(3)
+    _save(transformers.ViTModel(config), folder)
+    _save_pixels(folder)
+    return folder
+
+
 def save_clip(folder: Path, characters: str) -> Path:
     """A CLIP whose byte pairs are single characters."""
     folder.mkdir(parents=True)

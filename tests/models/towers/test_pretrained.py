@@ -14,11 +14,18 @@ from torch import Tensor, nn
 from models.bundle import TextTemplate
 from models.preprocess.text import TextEncoder, TextFields
 from models.towers.checkpoint import read_pixels, read_wordpieces
-from models.towers.pretrained import load_text, load_vision, text_config, vision_config
+from models.towers.pretrained import (
+    image_weights,
+    load_text,
+    load_vision,
+    text_config,
+    video_config,
+    vision_config,
+)
 from models.towers.text import TextTower
-from models.towers.vision import CLIP_PIXELS, VisionTower
+from models.towers.vision import CLIP_PIXELS, VisionConfig, VisionTower
 from schemas.errors import ExitCode, UserError
-from tests.support.checkpoints import PATCH, PIXELS, SIZE, save_bert, save_chinese_clip, save_clip
+from tests.support.checkpoints import PATCH, PIXELS, SIZE, save_bert, save_chinese_clip, save_clip, save_vit
 from tests.support.single_thread import one_thread
 
 __all__ = ["one_thread"]
@@ -167,3 +174,22 @@ def test_weights_that_are_not_there_are_never_made_up(tmp_path: Path) -> None:
         (source / name).unlink(missing_ok=True)
     with pytest.raises(UserError, match="has no vocabulary"):
         read_wordpieces(str(source))
+
+
+@torch.inference_mode()
+def test_an_image_vit_answers_as_published(tmp_path: Path) -> None:
+    source = save_vit(tmp_path / "vit")
+    published = transformers.ViTModel.from_pretrained(source).eval()
+    config = VisionConfig(style="vit", width=32, layers=2, heads=4, hidden=128, patch=PATCH)
+    tower = VisionTower(config, size=SIZE).eval()
+    tower.load_state_dict(image_weights(published.state_dict()))
+    frames = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    expected = published(frames).last_hidden_state[:, 0]
+    assert (tower(frames) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 64}, {"intermediate_size": 64}, {"hidden_act": "relu"}])
+def test_an_image_vit_that_does_not_fit_is_a_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
+    source = save_vit(tmp_path / "vit", **changes)
+    with pytest.raises(UserError, match=r"pixels|intermediate_size|hidden_act"):
+        video_config(str(source), size=SIZE, tubelet=2)

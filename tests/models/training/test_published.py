@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from models.architectures import build
+from models.architectures.base import inputs_of
 from models.media.types import FramePlan
+from models.towers.pretrained import image_weights
 from models.training import published
 from models.training.loop import Watcher
 from models.training.recipe import Recipe, load_recipe
 from models.training.run import Progresses, Run, train
 from schemas.errors import UserError
-from tests.support.checkpoints import PATCH, PIXELS, SIZE, save_bert, save_chinese_clip
+from tests.support.checkpoints import PATCH, PIXELS, SIZE, save_bert, save_chinese_clip, save_vit
 
 CHARACTERS = "今天吃火锅去爬山猫的一二三"
 UNWATCHED = Progresses(
@@ -84,3 +87,25 @@ def test_an_architecture_without_the_tower_says_so(start: Recipe, monkeypatch: p
 def test_a_recipe_without_published_weights_stays_as_it_is(start: Recipe) -> None:
     plain = start.model_copy(update={"vision_weights": None, "text_weights": None})
     assert published.resolve(plain) == (plain, None)
+
+
+@pytest.mark.parametrize("architecture", ["vivit_1", "vivit_2", "vivit_3", "vivit_4", "frame_average"])
+def test_a_video_encoder_begins_as_an_image_model(architecture: str, tmp_path: Path) -> None:
+    source = save_vit(tmp_path / "vit")
+    plan = FramePlan(count=4, size=SIZE, clip=4)
+    recipe, _ = published.resolve(load_recipe(architecture, "tiny", frame_plan=plan, vision_weights=str(source)))
+    config = recipe.options | inputs_of(recipe.inputs, parent=(0, 0), n_level1=1, vocab=9, separator=3)
+    model = build(architecture, config)
+    published.load(model, recipe)
+    weights = image_weights(transformers.ViTModel.from_pretrained(source).state_dict())
+    state = model.vision.state_dict()
+    assert recipe.pixels == PIXELS
+    assert config["video"]["tubelet"] == (1 if architecture == "frame_average" else 2)
+    assert torch.equal(state["stack.blocks.1.mlp.0.weight"], weights["blocks.1.mlp.0.weight"])
+    assert torch.equal(state["tubelets.projection.bias"], weights["stem.bias"])
+
+
+def test_clips_do_not_begin_as_clip(start: Recipe) -> None:
+    plan = FramePlan(count=4, size=SIZE, clip=4)
+    with pytest.raises(UserError, match="not an image ViT"):
+        published.resolve(load_recipe("vivit_2", "tiny", frame_plan=plan, vision_weights=start.vision_weights))
