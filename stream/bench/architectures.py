@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import signal
 import statistics
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +27,7 @@ from models.synthetic.make import DatasetOptions, make_dataset
 from schemas.errors import UserError
 from schemas.manifest import Split
 from stream.cli.options import Format, FormatOption
+from stream.serve import die_with
 
 if TYPE_CHECKING:
     from models.training.ladder import Rung
@@ -45,7 +49,7 @@ def _bench(
     out: Annotated[Path, typer.Option(help="Where the dataset and each result are kept; a second call goes on.")],
     arch: Annotated[list[str] | None, typer.Option(help="Only these; repeat the option.")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each.")] = 3,
-    train: Annotated[int, typer.Option(min=1, help="Training videos.")] = 4000,
+    train: Annotated[int, typer.Option(min=1, help="Training videos.")] = 2500,
     test: Annotated[int, typer.Option(min=1, help="Test videos.")] = 1000,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of each preset's.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Trainings at once, one thread each.")] = 2,
@@ -86,32 +90,51 @@ def _bench(
 def _climb_all(
     out: Path, chosen: Sequence[str], seeds: int, epochs: int | None, processes: int, progress: Progress
 ) -> list[Rung]:
-    from models.training.ladder import Rung, climb
+    from models.training.ladder import Rung
 
     results = out / f"results-{epochs or 'preset'}"
     results.mkdir(parents=True, exist_ok=True)
     wanted = {results / f"{name}-{seed}.json": (name, seed) for seed in range(1, seeds + 1) for name in chosen}
-    training = progress.add_task("training", total=len(wanted))
-    missing = {path: each for path, each in wanted.items() if not path.exists()}
-    progress.advance(training, len(wanted) - len(missing))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = {
-            pool.submit(climb, name, PRESET, out / "data", seed=seed, epochs=epochs, threads=1): path
-            for path, (name, seed) in missing.items()
-        }
-        try:
-            for future in as_completed(futures):
-                rung = future.result()
-                rung.save(futures[future])
+    waiting = [(path, *each) for path, each in wanted.items() if not path.exists()]
+    bar = progress.add_task("training", total=len(wanted), completed=len(wanted) - len(waiting))
+    running: dict[int, tuple[BaseProcess, Path]] = {}  # by sentinel
+    context = get_context("spawn")
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                path, name, seed = waiting.pop(0)
+                started = context.Process(target=_climb, args=(os.getpid(), path, name, seed, out / "data", epochs))
+                started.start()
+                running[started.sentinel] = started, path
+            ended = connection.wait(list(running))
+            for process, path in [running.pop(sentinel) for sentinel in list(running) if sentinel in ended]:
+                process.join()
+                if process.exitcode:
+                    raise UserError(f"the training of {path.stem} ended with {process.exitcode}", "see what it said")
+                rung = Rung.load(path)
+                progress.advance(bar)
                 progress.console.print(
                     f"{rung.architecture} seed {rung.seed}: level 2 {rung.level2['all']:.3f}, "
                     f"direction {rung.direction:.3f}, {rung.seconds:.0f} s"
                 )
-                progress.advance(training)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    finally:
+        for left, _ in running.values():
+            left.kill()
+            left.join()
     return [Rung.load(path) for path in wanted]
+
+
+def _climb(parent: int, path: Path, name: str, seed: int, data: Path, epochs: int | None) -> None:
+    """One training, in a process of its own, which leaves its result at `path`."""
+    from models.training.ladder import climb
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its trainings
+    die_with(parent)
+    try:
+        climb(name, PRESET, data, seed=seed, epochs=epochs, threads=1).save(path)
+    except UserError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        sys.exit(error.code)
 
 
 def report(rungs: Sequence[Rung]) -> dict[str, Any]:
