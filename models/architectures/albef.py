@@ -136,7 +136,7 @@ class Model(Architecture):
     ) -> tuple[list[Answers], Tensor]:
         """The answers, those of the video alone, and the contrast of text and video."""
         text = self.fusion.read(input_ids, text_mask)
-        video, sound = self.fusion.media(self.encode(frames), frame_mask, audio, audio_mask)
+        video, sound = self.fusion.media(self.encode(frames, frame_mask), frame_mask, audio, audio_mask)
         seen = masked_mean(*video)
         both = text_mask.any(dim=1) & frame_mask.any(dim=1)
         answers = [self.fusion.answers(text, video, sound), self.video_heads(seen)]

@@ -76,14 +76,24 @@ class Architecture(nn.Module):
     vision_dim: int
     embedding_dim: int
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """Pixels [B, T, 3, S, S], or clips [B, T, clip, 3, S, S] -> [B, T, vision_dim]."""
+    def encode(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Pixels [B, T, 3, S, S], or clips [B, T, clip, 3, S, S] + mask [B, T] -> [B, T, vision_dim].
+
+        In training what is masked is not looked at, zeros stand for it: it would enter the statistics of batch norms.
+        """
         batch, count = frames.shape[:2]
         units = frames.flatten(0, 1)
+        if self.training:
+            units = units[frame_mask.flatten()]
         if units.ndim == 4:
             units = units.contiguous(memory_format=torch.channels_last)  # halves a convolution's time
-        encoded: Tensor = self.vision(units)
-        return encoded.view(batch, count, -1)
+        if not self.training:
+            encoded: Tensor = self.vision(units)
+            return encoded.view(batch, count, -1)
+        scattered = frames.new_zeros(batch * count, self.vision_dim)
+        if len(units):
+            scattered[frame_mask.flatten()] = self.vision(units)
+        return scattered.view(batch, count, -1)
 
     def forward(
         self,
@@ -95,7 +105,7 @@ class Architecture(nn.Module):
         text_mask: Tensor,
     ) -> Answers:
         """Both graphs in one: frames are pixels."""
-        out: Answers = self.fusion(self.encode(frames), frame_mask, audio, audio_mask, input_ids, text_mask)
+        out: Answers = self.fusion(self.encode(frames, frame_mask), frame_mask, audio, audio_mask, input_ids, text_mask)
         return out
 
     def training_answers(

@@ -155,7 +155,7 @@ class Model(Architecture):
         text_mask: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """The averaged answers and every member's own."""
-        each = self.fusion.each(self.encode(frames), frame_mask, audio, audio_mask, input_ids, text_mask)
+        each = self.fusion.each(self.encode(frames, frame_mask), frame_mask, audio, audio_mask, input_ids, text_mask)
         return [self.fusion.averaged(each), *each], torch.zeros(())
 
 

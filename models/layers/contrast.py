@@ -30,6 +30,8 @@ class Contrast(nn.Module):
             return text.new_zeros(())
         t = functional.normalize(self.text(text[both]), dim=-1)
         v = functional.normalize(self.video(video[both]), dim=-1)
-        similarity = self.log_scale.exp().clamp(max=_LARGEST_SCALE) * t @ v.T  # [rows, rows]
+        with torch.no_grad():  # the parameter itself: beyond a limit on what is made of it, it would learn no more
+            self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+        similarity = self.log_scale.exp() * t @ v.T  # [rows, rows]
         own = torch.arange(len(similarity), device=similarity.device)
         return 0.5 * (functional.cross_entropy(similarity, own) + functional.cross_entropy(similarity.T, own))

@@ -25,7 +25,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         scores = self.score(x) + (~mask).to(x.dtype).unsqueeze(-1) * MASKED

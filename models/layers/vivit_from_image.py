@@ -24,7 +24,7 @@ def initialise_from_image(
     """
     stack, tubelets = encoder.stack, encoder.tubelets
     cls = isinstance(stack, ClassTokenStack)
-    times = len(stack.positions) // encoder.places
+    times = (len(stack.positions) - cls) // encoder.places
     state = {name: tensor for name, tensor in image.items() if not name.startswith("stem.") and (cls or name != "cls")}
     state["positions"] = repeated_positions(image["positions"], times, cls=cls)
     missing, unexpected = stack.load_state_dict(state, strict=False)

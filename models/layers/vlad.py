@@ -92,7 +92,7 @@ class NetFV(ClusterPool):
     within clusters. Deviations are squares and a floor, for which LOUPE's 1e-6 would be 0 in fp16.
     """
 
-    FLOOR = 1e-2
+    FLOOR = 5e-2
 
     def __init__(self, *, width: int, clusters: int) -> None:
         super().__init__(width=width, clusters=clusters)

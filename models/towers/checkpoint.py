@@ -17,9 +17,9 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import logging
 
 from models.bundle import PixelNorm
-from models.towers.vision import CLIP_PIXELS
 from schemas.errors import ExitCode, UserError
 
+_PICTURES = "preprocessor_config.json"
 _SPECIAL_TOKENS_ALONE = 5  # what a tokenizer without a vocabulary file has
 
 
@@ -61,15 +61,17 @@ def read_wordpieces(source: str) -> Tokenizer:
     return found
 
 
-def read_pixels(source: str) -> PixelNorm:
-    """What the checkpoint was trained to see pictures normalised with."""
+def read_pixels(source: str, otherwise: PixelNorm) -> PixelNorm:
+    """What the checkpoint was trained to see pictures normalised with; `otherwise` where it does not say."""
     try:
         with _quiet():
             said, _ = ImageProcessingMixin.get_image_processor_dict(source)
-    except OSError:  # the file is optional
-        return CLIP_PIXELS
+    except OSError as error:  # the file is optional
+        if (Path(source) / _PICTURES).exists():
+            raise UserError(f"{Path(source) / _PICTURES} cannot be read", _COPY_AGAIN) from error
+        return otherwise
     return PixelNorm(
-        mean=tuple(said.get("image_mean", CLIP_PIXELS.mean)), std=tuple(said.get("image_std", CLIP_PIXELS.std))
+        mean=tuple(said.get("image_mean") or otherwise.mean), std=tuple(said.get("image_std") or otherwise.std)
     )
 
 

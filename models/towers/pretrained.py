@@ -86,7 +86,7 @@ def video_config(source: str, *, size: int, tubelet: int) -> VivitConfig:
     """Sizes of a video encoder that begins as the image ViT of a checkpoint. Raises UserError as vision_config()."""
     config = read_config(source, _IMAGE, _IMAGE_KIND)
     hidden = 4 * config.hidden_size
-    check_same(source, config, {"hidden_act": "gelu", "num_channels": 3, "intermediate_size": hidden})
+    check_same(source, config, {"hidden_act": "gelu", "num_channels": 3, "intermediate_size": hidden, "qkv_bias": True})
     _check_size(source, config, size)
     return VivitConfig(
         width=config.hidden_size,
@@ -144,7 +144,7 @@ def load_video(model: nn.Module, source: str) -> None:
 
 
 def load_text(model: nn.Module, source: str) -> None:
-    """Into every text tower inside `model`, all of the sizes that text_config() says."""
+    """Into every text tower inside `model`, all of the sizes that text_config() says, or with only the first layers."""
     kind, part = _TEXT[read_config(source, _TEXT, "a BERT or Chinese-CLIP model").model_type]
     read = named(read_model(source, kind, part), part)
     for tower in _towers(model, TextTower, source):
@@ -154,7 +154,10 @@ def load_text(model: nn.Module, source: str) -> None:
             fields=tower.segments.num_embeddings,
             length=len(tower.positions),
         )
-        _load(tower, weights, source)
+        kept = tower.state_dict().keys()
+        _load(
+            tower, {name: weight for name, weight in weights.items() if name in kept or "blocks." not in name}, source
+        )
 
 
 def vision_weights(read: Mapping[str, Tensor]) -> Weights:

@@ -58,8 +58,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.video_ids)
 
-    def batch(self, index: NDArray[np.int64], change: PictureChange | None = None) -> Batch:
-        """The examples at `index`, padded no further than the longest of them needs; `change` moves raw pictures."""
+    def batch(
+        self, index: NDArray[np.int64], change: PictureChange | None = None, *, to_longest: bool = False
+    ) -> Batch:
+        """The examples at `index`, padded no further than the longest of them needs, or as far as any video may go
+        (`to_longest`); `change` moves raw pictures."""
         pictures = self.clips.frames[index]
         if change:
             pictures = change(pictures)
@@ -67,6 +70,8 @@ class Examples:
         frames = flat.reshape(len(pictures), self.frame_plan.units, *self.frame_plan.unit_shape)
         audio_length = max(1, int(self.clips.audio_lengths[index].max()))
         text_length = max(1, int(self.text_lengths[index].max()))
+        if to_longest:
+            audio_length, text_length = self.clips.audio.shape[1], self.input_ids.shape[1]
         return Batch(
             frames=frames,
             frame_mask=np.repeat(self.clips.seen[index, None], self.frame_plan.units, axis=1),
@@ -81,13 +86,15 @@ def read_manifest(data: Path) -> list[ManifestRow]:
     """Every line of a dataset's manifest. Raises UserError, naming the line, where one is not what it should be."""
     path = data / MANIFEST
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror}", "make a dataset with `reelsort data make`, or name its folder"
         ) from error
     rows = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             rows.append(ManifestRow.model_validate_json(line))
         except ValidationError as error:

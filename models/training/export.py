@@ -20,7 +20,7 @@ from torch import nn
 from torch.export import Dim
 
 from models.architectures.base import Architecture
-from models.bundle import BundleManifest, write_manifest
+from models.bundle import Bundle, BundleManifest, write_manifest
 from models.decision.policy import PolicyFile, save_policy
 from models.graphs import AUDIO_INPUTS, FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
 from models.layers.heads import Answers
@@ -61,14 +61,22 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
     Raises UserError where `folder` holds something that is not a bundle, or where a graph differs from torch.
     """
     check_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder.parent} cannot be made: {error.strerror}", "name another folder") from error
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        new = Path(scratch) / "bundle"
+        new, previous = Path(scratch) / "bundle", Path(scratch) / "previous"
         new.mkdir()
         _write(new, parts)
         if folder.exists():
-            folder.rename(Path(scratch) / "previous")
-        new.rename(folder)
+            folder.rename(previous)
+        try:
+            new.rename(folder)
+        except OSError:
+            if previous.exists():
+                previous.rename(folder)
+            raise
 
 
 def check_target(folder: Path) -> None:
@@ -205,6 +213,7 @@ def _write(folder: Path, parts: BundleParts) -> None:
     save_policy(folder / "policy.json", parts.policy)
     (folder / "CARD.md").write_text(parts.card, encoding="utf-8")
     write_manifest(folder, parts.manifest)
+    Bundle.load(folder)  # whoever gets it will
 
 
 def _check_half(golden: Arrays, answers: Arrays, taxonomy: Taxonomy) -> None:

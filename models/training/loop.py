@@ -95,11 +95,11 @@ def fit(
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms and position tables do not."""
+    """Matrices of layers decay; biases, norms, and tables of positions, kinds and cluster centres do not."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (decayed if parameter.ndim > 1 and "positions" not in name else free).append(parameter)
+        (decayed if parameter.ndim > 1 and name.endswith("weight") else free).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 

@@ -51,7 +51,7 @@ def distillation_loss(
     """hierarchical_loss() against a teacher's joint log-probabilities [B, C2] instead of classes.
 
     Cross-entropy is linear in its target: `share` of this plus 1 - share of hierarchical_loss() is the loss against the
-    mixed target, Li et al. 2021 (ALBEF), section 3.3, equations 6 and 7 but for the teacher's entropy, a constant.
+    mixed target, as Li et al. 2021 (ALBEF, section 3.3) mix theirs, but for the teacher's entropy, a constant.
     """
     n_level1 = level1_logits.shape[1]
     joint = joint_log_probabilities(level1_logits, level2_logits, parent)

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.architectures import build, presets
 from models.architectures.base import InputPlan, inputs_of
 from models.preprocess.audio import NO_AUDIO, steps
+from schemas.errors import UserError
 from schemas.taxonomy import default_taxonomy
 
 VOCABULARY = 21_128  # tokens, of the published Chinese BERTs
@@ -31,7 +32,10 @@ class Size:
 
 def measure(architecture: str, preset: str) -> Size:
     """Raises UserError for an unknown name, or where torch is missing."""
-    chosen, taxonomy = presets(architecture)[preset], default_taxonomy()
+    known, taxonomy = presets(architecture), default_taxonomy()
+    if preset not in known:
+        raise UserError(f"{architecture} has no preset {preset}", f"choose one of: {', '.join(known)}")
+    chosen = known[preset]
     plan = chosen.inputs
     config = dict(chosen.sizes) | inputs_of(
         plan,

@@ -28,7 +28,7 @@ class Probes:
 def choose_probes(examples: Examples) -> Probes:
     """Videos spread over the examples: whole ones first, then one each without frames, without sound, without text."""
     index = np.unique(np.linspace(0, len(examples) - 1, PROBES).astype(np.int64))
-    batch = examples.batch(index)
+    batch = examples.batch(index, to_longest=True)
     missing = len(index) - 3
     place = np.arange(len(index))[:, None]
     return Probes(

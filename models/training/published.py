@@ -5,16 +5,17 @@ transformers takes seconds to import, so only recipes that name a checkpoint do 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from models.architectures import default_of, sizes_of
 from models.architectures.base import Architecture
+from models.bundle import PixelNorm
 from models.layers.vivit import VivitConfig
 from models.towers.text import TextConfig
-from models.towers.vision import VisionConfig
+from models.towers.vision import CLIP_PIXELS, VisionConfig
 from models.training.recipe import Recipe
 from schemas.errors import UserError
 
@@ -38,10 +39,12 @@ def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
             _need_tower(recipe, "vision", VisionConfig)
             grid = options.get("vision", {}).get("grid", 0)
             options["vision"] = asdict(vision_config(source, size=size, grid=grid))
-        pixels = read_pixels(source)
+        pixels = read_pixels(source, PixelNorm() if _sees_clips(recipe) else CLIP_PIXELS)
     if source := recipe.text_weights:
         _need_tower(recipe, "text", TextConfig)
-        options["text"] = asdict(text_config(source, length=max(recipe.text.length_buckets)))
+        published = text_config(source, length=max(recipe.text.length_buckets))
+        layers = options.get("text", {}).get("layers", published.layers)  # ALBEF reads text with half a BERT
+        options["text"] = asdict(replace(published, layers=min(layers, published.layers)))
         tokenizer = read_wordpieces(source)
     return recipe.model_copy(update={"options": options, "pixels": pixels}), tokenizer
 

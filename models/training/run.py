@@ -27,6 +27,8 @@ from schemas.manifest import ManifestRow
 from schemas.taxonomy import Taxonomy, default_taxonomy, load_taxonomy
 
 RUN_FILE = "run.json"
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 class RunManifest(BaseModel):
@@ -53,7 +55,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        return self.folder / "model.safetensors"
+        return self.folder / WEIGHTS
 
     @property
     def probes(self) -> Path:
@@ -111,7 +113,7 @@ def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Pr
     )
     torch.manual_seed(seed)
     model = build(recipe.architecture, run.manifest.architecture_config)
-    checkpoint = folder / "checkpoint.safetensors"
+    checkpoint = folder / CHECKPOINT
     if not checkpoint.exists():
         published.load(model, recipe)
     fit(
@@ -149,7 +151,7 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
             recipe.inputs,
             parent=tuple(taxonomy.parent_index),
             n_level1=len(taxonomy.level1),
-            vocab=tokenizer.get_vocab_size(),
+            vocab=1 + max(tokenizer.get_vocab().values()),
             separator=text.special.end,
         ),
         seed=seed,
@@ -157,12 +159,15 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
         taxonomy_id=taxonomy.id,
         class_counts={category.id: counts[category.id] for category in taxonomy.level2},
     )
-    if (folder / RUN_FILE).exists():
+    if any((folder / begun).exists() for begun in (CHECKPOINT, WEIGHTS)):
         written, asked = (each.model_dump(mode="json") for each in (Run.load(folder).manifest, manifest))
         if written != asked:
             raise UserError(f"{folder} holds another training run", "name another folder with --out, or delete it")
     else:
-        (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made: {error.strerror}", "name another folder with --out") from error
         tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
         (folder / "taxonomy.json").write_text(taxonomy.to_json(), encoding="utf-8")
         # last: a folder with run.json is complete

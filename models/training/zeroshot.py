@@ -20,7 +20,7 @@ from models.preprocess.pixels import normalise
 from models.preprocess.text import TextEncoder, train_tokenizer
 from models.towers.checkpoint import read_config, read_model, read_pixels, read_tokenizer
 from models.towers.pretrained import named, vision_config, vision_weights
-from models.towers.vision import VisionConfig
+from models.towers.vision import CLIP_PIXELS, VisionConfig
 from models.training.decoded import Progress
 from models.training.export import BundleParts, write_bundle
 from models.training.probes import Probes
@@ -70,7 +70,7 @@ def read_checkpoint(source: str) -> PictureText:
         language=language,
         vision=vision,
         weights=vision_weights(named(model, "vision_model.")),
-        inputs=replace(plan, pixels=read_pixels(source)),
+        inputs=replace(plan, pixels=read_pixels(source, CLIP_PIXELS)),
     )
 
 

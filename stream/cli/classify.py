@@ -87,7 +87,10 @@ def _videos(
     known = {}
     if manifest:
         root = manifest.parent.resolve()
-        known = {(root / row.path).resolve(): LocalVideo(row, root) for row in read_manifest(manifest)}
+        rows = [row for row in read_manifest(manifest) if row.path]  # the others are words alone
+        if not rows:
+            raise UserError(f"no row of {manifest} has a path", "name a manifest of videos")
+        known = {(root / row.path).resolve(): LocalVideo(row, root) for row in rows}
     if not paths and not known:
         raise UserError("no file was named", "name video files or folders, or a manifest with --manifest")
     videos = list(known.values()) if not paths else []

@@ -43,12 +43,12 @@ def _train(
     batch: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the preset's.")] = None,
     vision_weights: Annotated[
-        str | None, typer.Option(help="A CLIP or Chinese-CLIP to begin with: a folder, or a name on the hub.")
+        str | None, typer.Option(help="A CLIP or Chinese-CLIP, for clips an image ViT: a folder or a hub name.")
     ] = None,
     text_weights: Annotated[
         str | None, typer.Option(help="A BERT or Chinese-CLIP to begin with: a folder, or a name on the hub.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 1,
     threads: ThreadsOption = 2,
 ) -> None:
     """Train a model. Killed at any moment, the same command goes on from the last whole epoch."""

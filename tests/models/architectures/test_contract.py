@@ -116,6 +116,23 @@ def test_every_parameter_gets_a_finite_gradient(case: Case) -> None:
     without = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
     assert not without
     assert all(torch.isfinite(each.grad).all() for each in model.parameters() if each.grad is not None)
+    dead = [name for name, each in model.named_parameters() if each.grad is not None and not each.grad.any()]
+    assert not dead
+
+
+def test_pictures_under_a_mask_never_enter_training(case: Case) -> None:
+    """Statistics of a batch norm over them would: nobody's answers may depend on what one video does not have."""
+    model = copy.deepcopy(case.model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    trained = Case(case.name, case.inputs, model.train())
+    given = case.given(5, batch=4)
+    given["frame_mask"][1] = False
+    pixels, changed = case.pixels(5, 4), case.pixels(5, 4)
+    changed[1] = 10 * case.pixels(6, 1)[0]
+    losses = [loss_of(trained, each, given, torch.tensor([0, 1, 2, 3])) for each in (pixels, changed)]
+    assert torch.equal(losses[0], losses[1])
 
 
 def test_it_overfits_a_batch(case: Case) -> None:

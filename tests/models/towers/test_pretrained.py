@@ -123,8 +123,8 @@ def test_a_published_vocabulary_encodes_fields(bert: Path) -> None:
 
 
 def test_pixels_are_normalised_as_the_checkpoint_says(chinese_clip: Path, bert: Path) -> None:
-    assert read_pixels(str(chinese_clip)) == PIXELS
-    assert read_pixels(str(bert)) == CLIP_PIXELS
+    assert read_pixels(str(chinese_clip), CLIP_PIXELS) == PIXELS
+    assert read_pixels(str(bert), CLIP_PIXELS) == CLIP_PIXELS
 
 
 def test_what_does_not_fit_is_a_sentence(

@@ -27,9 +27,11 @@ from models.training.loop import (
 )
 from models.training.model_runtime import ModelRuntime
 from models.training.predict import predict
+from models.training.probes import load_probes
 from models.training.recipe import Recipe, load_recipe
 from models.training.run import Progresses, Run, train
 from schemas.errors import UserError
+from tests.support.bundles import preset_model
 
 
 class Killed(Exception):
@@ -62,6 +64,9 @@ def test_a_dataset_of_words_alone_is_trained_on(dataset: Path, recipe: Recipe, t
     (logits,) = predict(ModelRuntime(run.model()), examples)
     assert np.isfinite(logits.level2).all()
     assert len(np.unique(logits.level2.round(4), axis=0)) > 1  # it reads
+    probes = load_probes(run.probes)  # what its graphs will be exported with: lengths of one would be fixed for good
+    assert probes.audio.shape[1] == examples.clips.audio.shape[1] > 1
+    assert probes.input_ids.shape[1] == max(run.text.template.length_buckets)
 
 
 def test_a_batch_can_be_learnt_by_heart(trained: Run, dataset: Path) -> None:
@@ -180,12 +185,18 @@ def test_balance_draws_a_class_of_n_items_with_a_weight_of_n_to_one_minus_balanc
     assert weights[targets == 1].sum() == pytest.approx(of_the_rare_class)
 
 
-def test_only_matrices_decay() -> None:
-    layer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
-    decayed, free = parameter_groups(layer, 0.1)
-    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(2, 3)]
+def test_only_matrices_of_layers_decay() -> None:
+    model = preset_model("feature_mix")
+    decayed, free = parameter_groups(model, 0.1)
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
-    assert len(free["params"]) == 3
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+    decays = {id(parameter) for parameter in decayed["params"]}
+    named = dict(model.named_parameters())
+    for table in ("fusion.frames.times", "fusion.frames.places", "fusion.bottleneck.bottleneck", "fusion.modality"):
+        assert id(named[table]) not in decays
+    assert id(named["fusion.from_text.weight"]) in decays
+    assert id(named["fusion.from_text.bias"]) not in decays
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
 
 
 def clips(count: int) -> NDArray[np.uint8]:
@@ -246,3 +257,25 @@ def test_recipes_are_found_changed_and_checked() -> None:
         load_recipe("dual_concat", "huge")
     with pytest.raises(UserError, match="learning_rate is wrong"):
         load_recipe("dual_concat", "tiny", learning_rate=-1.0)
+
+
+def test_a_training_that_failed_before_it_began_leaves_its_folder_to_another(
+    dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    rows = read_manifest(dataset)
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    lost = rows[0].model_copy(update={"path": "lost.mp4"})
+    (data / "manifest.jsonl").write_text("\n".join(row.model_dump_json() for row in [lost, *rows[1:]]))
+    with pytest.raises(UserError, match=r"lost.mp4 cannot be read"):
+        train(data, run, recipe, seed=3, progresses=_watching([]))
+    short = recipe.model_copy(update={"epochs": 1})
+    assert train(dataset, run, short, seed=3, progresses=_watching([])).weights.is_file()
+    with pytest.raises(UserError, match="holds another training run"):
+        train(dataset, run, recipe, seed=3, progresses=_watching([]))
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="cannot be made"):
+        train(dataset, tmp_path / "file" / "run", recipe, seed=3, progresses=_watching([]))
