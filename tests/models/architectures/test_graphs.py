@@ -17,7 +17,7 @@ from models.runtimes.registry import runtimes
 from models.training.export import HALF_TOLERANCE, half_deviation, onnx_answers, torch_answers
 from models.training.probes import Probes
 from models.training.weights import load_weights
-from tests.models.architectures.conftest import INPUTS, Case
+from tests.models.architectures.conftest import INPUTS, MASKS, Case
 
 TOLERANCE = 1e-4
 SERVING = [spec.name for spec in runtimes().values() if spec.serves]
@@ -34,7 +34,8 @@ class Exported:
     bundle: Bundle
 
     def videos(self, shape: tuple[int, int, int, int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Pixels and the other inputs; in a batch of several the first lacks sound, the last words."""
+        """Pixels and the other inputs; in a batch of several the first lacks sound, the last words, and one
+        between them frames."""
         batch, frames, audio, text = shape
         most = self.case.most
         frames, audio, text = min(frames, most["frames"]), min(audio, most["audio"]), min(text, most["text"])
@@ -42,6 +43,8 @@ class Exported:
         if batch > 1:
             given["audio_mask"][0] = False
             given["text_mask"][-1] = False
+        if batch > 2:
+            given["frame_mask"][1] = False
         return self.case.pixels(sum(shape), batch)[:, :frames], given
 
 
@@ -85,13 +88,13 @@ def test_the_fp16_graphs_are_finite_and_near(exported: Exported, shape: tuple[in
 
 
 def test_what_is_under_a_mask_never_changes_a_runtimes_answer(exported: Exported, runtime: Runtime) -> None:
-    _, given = exported.videos((2, 99, 33, 21))
+    _, given = exported.videos((3, 99, 33, 21))
     lengths = {"audio": given["audio"].shape[1], "text": given["input_ids"].shape[1]}
-    other = exported.case.given(77, batch=2, **lengths)
+    other = exported.case.given(77, batch=3, **lengths)
     changed = {name: given[name] for name in INPUTS}
-    for values, mask in (("audio", "audio_mask"), ("input_ids", "text_mask")):
+    for values, mask in MASKS.items():
         changed[values] = given[values].clone()
         changed[values][~given[mask]] = other[values][~given[mask]]
-    frames = given["frames"].numpy()
-    one, two = (runtime.fuse(as_arrays(each, frames)) for each in (given, changed))
-    np.testing.assert_allclose(one.level2_logits, two.level2_logits, atol=5e-5, rtol=0)
+    one, two = (runtime.fuse(as_arrays(each, each["frames"].numpy())) for each in (given, changed))
+    for name in ("level1_logits", "level2_logits", "embedding"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), atol=5e-5, rtol=0)

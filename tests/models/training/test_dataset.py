@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.media.decode import decode_clip
+from models.preprocess.pixels import normalise
 from models.preprocess.prepare import Preprocessor, text_encoder
 from models.training.dataset import InputSpec, fields_of, load_split, read_manifest, rows_of
 from models.training.decoded import decode_all
@@ -29,15 +31,23 @@ def spec_of(bundle: Bundle) -> InputSpec:
     return InputSpec(manifest.frame_plan, manifest.audio_plan, manifest.pixels, text, default_taxonomy())
 
 
-def test_a_training_batch_holds_what_serving_prepares_of_the_same_files(bundle: Bundle, dataset: Path) -> None:
+@pytest.mark.parametrize("clip", [None, 2])
+def test_a_training_batch_holds_what_serving_prepares_of_the_same_files(
+    bundle: Bundle, dataset: Path, clip: int | None
+) -> None:
+    plan = replace(bundle.manifest.frame_plan, clip=clip)
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"frame_plan": plan}))
     rows = rows_of(read_manifest(dataset), "test")
     batch = load_split(dataset, "test", spec_of(bundle)).batch(np.arange(len(rows)))
     served = Preprocessor(bundle)
     lengths = set()
     for place, row in enumerate(rows):
         manifest = bundle.manifest
-        clip = decode_clip(dataset / row.path, manifest.frame_plan, manifest.audio_plan)
-        inputs = served.prepare(clip, fields_of(row))
+        decoded = decode_clip(dataset / row.path, manifest.frame_plan, manifest.audio_plan)
+        inputs = served.prepare(decoded, fields_of(row))
+        assert inputs.frames.shape == (plan.units, *plan.unit_shape)
+        raw = inputs.frames.reshape(plan.count, 3, plan.size, plan.size)  # in the order they were shown
+        np.testing.assert_array_equal(raw, normalise(decoded.frames, manifest.pixels.mean, manifest.pixels.std))
         np.testing.assert_array_equal(batch.frames[place], inputs.frames)
         np.testing.assert_array_equal(batch.frame_mask[place], inputs.frame_mask)
         for values, mask, expected, expected_mask in (
