@@ -31,6 +31,14 @@ def presets(name: str) -> Mapping[str, Preset]:
     return found
 
 
+def preset_of(name: str, preset: str) -> Preset:
+    """One of them. Raises UserError where there is none of that name."""
+    known = presets(name)
+    if preset not in known:
+        raise UserError(f"{name} has no preset {preset}", f"choose one of: {', '.join(known)}")
+    return known[preset]
+
+
 def sizes_of(name: str) -> Mapping[str, Any]:
     """The fields of the named architecture's Config and their types. Raises UserError as presets() does."""
     return get_type_hints(_module(name).Config)

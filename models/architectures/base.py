@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.bundle import PixelNorm, TextTemplate
 from models.layers.heads import Answers
 from models.media.types import AudioPlan, FramePlan
-from models.preprocess.audio import NO_AUDIO, steps
+from models.preprocess.audio import features_shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Architecture(nn.Module):
 
 def inputs_of(plan: InputPlan, *, parent: tuple[int, ...], n_level1: int, vocab: int, separator: int) -> dict[str, Any]:
     """The fields of Inputs for a plan, a taxonomy and a tokenizer."""
-    mels, length = (plan.audio_plan.mels, steps(plan.audio_plan)) if plan.audio_plan else reversed(NO_AUDIO)
+    length, mels = features_shape(plan.audio_plan)
     return {
         "n_level1": n_level1,
         "n_level2": len(parent),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.architectures import plans
-from models.architectures.base import Architecture, Preset
-from models.layers.late_fusion import LateFusion, LateFusionConfig
+from models.architectures.base import Preset
+from models.layers.late_fusion import LateFusionConfig, LateFusionModel
 from models.layers.vivit import FrameAverage, VivitConfig
 
 
@@ -23,22 +23,11 @@ PRESETS = {
 }
 
 
-class Model(Architecture):
+class Model(LateFusionModel):
     """The two graphs of frame_average."""
 
     source = "Arnab et al. 2021 (ViViT), Table 2: the frame-average baseline"
-    takes_clips = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        assert config.clip is not None  # as of any architecture that takes clips
-        self.vision = FrameAverage(
-            config.video,
-            frames=config.clip,
-            size=config.frame_size,
-            dropout=config.dropout,
-        )
-        self.fusion = LateFusion(config, video_dim=config.video.width)
+        super().__init__(config, FrameAverage)
         self.ordered = config.video.tubelet > 1
-        self.vision_dim = config.video.width
-        self.embedding_dim = 2 * config.width

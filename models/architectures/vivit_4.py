@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.architectures import plans
-from models.architectures.base import Architecture, Preset
-from models.layers.late_fusion import LateFusion, LateFusionConfig
-from models.layers.vivit import FactorisedDotProduct, VivitConfig
+from models.architectures.base import Preset
+from models.layers.late_fusion import LateFusionConfig, LateFusionModel
+from models.layers.vivit import FactorisedDotProduct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(LateFusionConfig):
     """Sizes of vivit_4."""
-
-    video: VivitConfig = VivitConfig()
 
 
 PRESETS = {
@@ -23,21 +21,10 @@ PRESETS = {
 }
 
 
-class Model(Architecture):
+class Model(LateFusionModel):
     """The two graphs of vivit_4."""
 
     source = "Arnab et al. 2021 (ViViT), model 4: factorised dot-product attention"
-    takes_clips = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        assert config.clip is not None  # as of any architecture that takes clips
-        self.vision = FactorisedDotProduct(
-            config.video,
-            frames=config.clip,
-            size=config.frame_size,
-            dropout=config.dropout,
-        )
-        self.fusion = LateFusion(config, video_dim=config.video.width)
-        self.vision_dim = config.video.width
-        self.embedding_dim = 2 * config.width
+        super().__init__(config, FactorisedDotProduct)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.architectures.base import Inputs
+from models.architectures.base import Architecture, Inputs
 from models.layers.audio import AudioConfig, AudioEncoder
 from models.layers.heads import Answers, Heads
 from models.layers.pooling import masked_mean
+from models.layers.vivit import VideoEncoder, VivitConfig
 from models.towers.text import TextConfig, TextTower
 
 
@@ -18,6 +20,7 @@ from models.towers.text import TextConfig, TextTower
 class LateFusionConfig(Inputs):
     """width: of each modality's vector."""
 
+    video: VivitConfig = VivitConfig()
     text: TextConfig = TextConfig()
     audio: AudioConfig = AudioConfig()
     width: int = 96
@@ -60,3 +63,17 @@ class LateFusion(nn.Module):
         ]
         out: Answers = self.heads(torch.cat(pooled, dim=-1))
         return out
+
+
+class LateFusionModel(Architecture):
+    """The two graphs of a video encoder that is fused late. `encoder`: its class; `sizes`: what it takes besides."""
+
+    takes_clips = True
+
+    def __init__(self, config: LateFusionConfig, encoder: Callable[..., VideoEncoder], **sizes: int) -> None:
+        super().__init__()
+        assert config.clip is not None  # as of any architecture that takes clips
+        self.vision = encoder(config.video, frames=config.clip, size=config.frame_size, dropout=config.dropout, **sizes)
+        self.fusion = LateFusion(config, video_dim=config.video.width)
+        self.vision_dim = config.video.width
+        self.embedding_dim = 2 * config.width

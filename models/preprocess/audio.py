@@ -24,6 +24,11 @@ def steps(plan: AudioPlan) -> int:
     return max(1, 1 + (int(plan.seconds * plan.sample_rate) - plan.window) // plan.hop)
 
 
+def features_shape(plan: AudioPlan | None) -> tuple[int, int]:
+    """[A, F] of a video's features at their longest; NO_AUDIO where a model does not listen."""
+    return (steps(plan), plan.mels) if plan else NO_AUDIO
+
+
 def log_mel(samples: NDArray[np.float32] | None, plan: AudioPlan) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """float32 [samples] -> float32 [A, plan.mels] and bool [A], True where a window begins in sound.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.media.decode import decode_clip
 from models.media.types import AudioPlan, FramePlan, MediaError
-from models.preprocess.audio import NO_AUDIO, log_mel, steps
+from models.preprocess.audio import NO_AUDIO, features_shape, log_mel
 from schemas.errors import UserError
 from schemas.manifest import ManifestRow
 
@@ -85,7 +85,7 @@ def _decode_into(
     frames = open_memmap(
         folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, frame_plan.count, side, side, 3)
     )
-    heard = (steps(audio_plan), audio_plan.mels) if audio_plan else NO_AUDIO
+    heard = features_shape(audio_plan)
     audio = open_memmap(folder / "audio.npy", mode="w+", dtype=np.float32, shape=(count, *heard))
     lengths = np.zeros(count, np.int64)
     decode = partial(_decode_one, frame_plan=frame_plan, audio_plan=audio_plan)

@@ -14,7 +14,6 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from scipy import special
 from tokenizers import Tokenizer
 from torch import nn
 from torch.export import Dim
@@ -28,6 +27,7 @@ from models.preprocess.audio import NO_AUDIO
 from models.training.card import write_card
 from models.training.evaluate import Evaluation
 from models.training.half import GRAPHS, half_path, write_half
+from models.training.losses import joint_log_probabilities
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
 from models.training.weights import save_weights
@@ -230,11 +230,13 @@ def half_deviation(golden: Arrays, answers: Arrays, taxonomy: Taxonomy) -> float
     """The largest shift of a level-2 probability; infinite where an answer is not a finite number."""
     if not all(np.isfinite(answer).all() for answer in answers.values()):
         return float("inf")
-    parent = np.asarray(taxonomy.parent_index)
-    p, q = (
-        special.softmax(each["level2_logits"] + each["level1_logits"][:, parent], axis=1) for each in (golden, answers)
-    )
-    return float(np.abs(p - q).max())
+    parent = torch.tensor(taxonomy.parent_index)
+
+    def probabilities(said: Arrays) -> torch.Tensor:
+        level1, level2 = (torch.from_numpy(said[name]) for name in ("level1_logits", "level2_logits"))
+        return joint_log_probabilities(level1, level2, parent).exp()
+
+    return float((probabilities(golden) - probabilities(answers)).abs().max())
 
 
 def _export_graph(

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.architectures import build, presets
+from models.architectures import build, preset_of
 from models.architectures.base import InputPlan, inputs_of
-from models.preprocess.audio import NO_AUDIO, steps
-from schemas.errors import UserError
+from models.preprocess.audio import features_shape
 from schemas.taxonomy import default_taxonomy
 
 VOCABULARY = 21_128  # tokens, of the published Chinese BERTs
@@ -32,10 +31,7 @@ class Size:
 
 def measure(architecture: str, preset: str) -> Size:
     """Raises UserError for an unknown name, or where torch is missing."""
-    known, taxonomy = presets(architecture), default_taxonomy()
-    if preset not in known:
-        raise UserError(f"{architecture} has no preset {preset}", f"choose one of: {', '.join(known)}")
-    chosen = known[preset]
+    chosen, taxonomy = preset_of(architecture, preset), default_taxonomy()
     plan = chosen.inputs
     config = dict(chosen.sizes) | inputs_of(
         plan,
@@ -46,7 +42,7 @@ def measure(architecture: str, preset: str) -> Size:
     )
     with torch.device("meta"):
         model = build(architecture, config).eval()
-        audio = (steps(plan.audio_plan), plan.audio_plan.mels) if plan.audio_plan else NO_AUDIO
+        audio = features_shape(plan.audio_plan)
         units, length = plan.frame_plan.units, max(plan.text.length_buckets)
         video = (
             torch.empty(1, units, *plan.frame_plan.unit_shape),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from models.architectures import presets
+from models.architectures import preset_of
 from models.architectures.base import InputPlan
 from models.bundle import PixelNorm, TextTemplate
 from models.media.types import AudioPlan, FramePlan
@@ -66,10 +66,7 @@ def load_recipe(architecture: str, preset: str, **changes: object) -> Recipe:
 
     Raises UserError where there is no such preset or a value is out of its range.
     """
-    known = presets(architecture)
-    if preset not in known:
-        raise UserError(f"{architecture} has no preset {preset}", f"choose one of: {', '.join(known)}")
-    chosen = known[preset]
+    chosen = preset_of(architecture, preset)
     sizes = RootModel[dict[str, Any]](dict(chosen.sizes)).model_dump(mode="json")
     plan = {field.name: getattr(chosen.inputs, field.name) for field in fields(chosen.inputs)}
     try:

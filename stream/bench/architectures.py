@@ -5,7 +5,6 @@ Each training leaves a file: what an interrupted call finished is not done again
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import signal
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from models.synthetic.make import DatasetOptions, make_dataset
 from schemas.errors import UserError
 from schemas.manifest import Split
 from stream.cli.options import Format, FormatOption
+from stream.cli.progress import need, shown
 from stream.serve import die_with
 
 if TYPE_CHECKING:
@@ -59,18 +59,14 @@ def _bench(
 ) -> None:
     """Accuracy of every architecture, of text and of frames alone, and whether it sees the order of frames."""
     for package in ("torch", "matplotlib"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"this benchmark needs {package}, which is not installed", "pip install 'reelsort[train]'")
+        need(package)
     from models.architectures import names, presets
 
     chosen = tuple(arch or (name for name in names() if name != UNTRAINED))
     for name in chosen:
         presets(name)  # a misspelt one is told before hours of work
     counts: dict[Split, int] = {"train": train, "validation": 100, "calibration": 0, "test": test, "unlabelled": 0}
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with shown() as progress:
         making = progress.add_task("making videos", total=sum(counts.values()))
         make_dataset(
             out / "data", DatasetOptions(DATA_SEED, counts), progress=lambda done: progress.advance(making, done)
@@ -167,14 +163,14 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def table(result: dict[str, Any]) -> Table:
     """What a person reads."""
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column("architecture", no_wrap=True)
+    columns = Table(box=None, pad_edge=False)
+    columns.add_column("architecture", no_wrap=True)
     for column in ("params", "level 2", "vs legacy", "text+frames", "text", "frames", "direction", "macro-F1", "s"):
-        shown.add_column(column, justify="right")
+        columns.add_column(column, justify="right")
     for row in result["rows"]:
         views = row["level2"]
         above = row["above_baseline"]
-        shown.add_row(
+        columns.add_row(
             row["architecture"],
             f"{row['parameters'] / 1e6:.2f} M",
             _say(views["all"]),
@@ -186,7 +182,7 @@ def table(result: dict[str, Any]) -> Table:
             _say(row["macro_f1"]),
             f"{row['seconds']:.0f}",
         )
-    return shown
+    return columns
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -10,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from schemas.errors import UserError
 from stream.cli.options import Format, FormatOption
+from stream.cli.progress import need
 
 if TYPE_CHECKING:
     from models.training.measure import Size
@@ -28,8 +27,7 @@ def _architectures(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Every architecture and preset: parameters, multiply-accumulates a video, inputs, source."""
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("this command needs torch, which is not installed", "pip install 'reelsort[train]'")
+    need("torch")
     from models.architectures import names, presets
     from models.training.measure import measure
 
