@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.events import Event, Instant, Key, Revision, Seconds, Text
+from schemas.events import AuthorProfile, EngagementSnapshot, Event, Instant, Key, Revision, Seconds, Text
 
 Split = Literal["train", "validation", "calibration", "test", "unlabelled"]
 
@@ -34,3 +34,16 @@ class ManifestRow(Event):
     label: Key | None = None
     truth: Key | None = None
     factors: dict[str, Any] = Field(default_factory=dict)
+
+
+class SignalsRow(Event):
+    """One line of signals.jsonl, which lies beside a manifest: what becomes known of a video besides its content.
+
+    profile: its author's, as it was when the video was published. snapshots: of this revision, each later one counts
+    more plays.
+    """
+
+    video_id: Key
+    revision: Revision = 0
+    profile: AuthorProfile | None = None
+    snapshots: tuple[EngagementSnapshot, ...] = ()
