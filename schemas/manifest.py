@@ -11,6 +11,9 @@ from schemas.events import AuthorProfile, EngagementSnapshot, Event, Instant, Ke
 Split = Literal["train", "validation", "calibration", "test", "unlabelled"]
 
 
+SIGNALS = "signals.jsonl"  # beside the manifest
+
+
 class ManifestRow(Event):
     """What VideoPublished carries, a path instead of an address, and the truth beside it.
 

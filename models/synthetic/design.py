@@ -165,6 +165,7 @@ class Noise:
     shape_hidden: float = 0.10  # a blurred blob moves instead
     direction_hidden: float = 0.10  # out and back again: the same backwards
     tone_hidden: float = 0.08  # background noise alone
+    ambiguous: float = 0.0  # nothing tells more than the topic: no shape, direction, tone, nor a field naming the class
 
     @property
     def fields(self) -> dict[str, FieldNoise]:

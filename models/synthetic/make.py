@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import BaseModel
 
 from models.synthetic.ceilings import ceilings
 from models.synthetic.design import CLASSES, Noise
 from models.synthetic.encode import write_mp4
 from models.synthetic.picture import draw_frames
 from models.synthetic.sampling import SPLITS, Item, draw_item
+from models.synthetic.signals import draw_signals
 from models.synthetic.sound import make_sound
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow, Split
+from schemas.manifest import SIGNALS, ManifestRow, Split
 from schemas.taxonomy import default_taxonomy
 
 MANIFEST = "manifest.jsonl"
@@ -38,14 +40,17 @@ _CHUNK = 8  # items a task: large enough to hide the queue, small enough for a s
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What decides a dataset: equal options give byte-identical manifests. counts: items of each split."""
+    """What decides a dataset: equal options give byte-identical manifests and signals. counts: items of each split."""
 
     seed: int
     counts: Mapping[Split, int]
     noise: Noise = field(default_factory=Noise)
 
     def as_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "seed": self.seed, "counts": dict(self.counts), "noise": asdict(self.noise)}
+        noise = asdict(self.noise)
+        if not self.noise.ambiguous:
+            del noise["ambiguous"]  # so that a dataset made before the rate existed is known as the same one
+        return {"format": FORMAT, "seed": self.seed, "counts": dict(self.counts), "noise": noise}
 
 
 def _ignore(_: int) -> None:
@@ -55,21 +60,25 @@ def _ignore(_: int) -> None:
 def make_dataset(
     out: Path, options: DatasetOptions, *, processes: int = 2, progress: Callable[[int], None] = _ignore
 ) -> dict[str, Any]:
-    """Write videos, manifest.jsonl and dataset.json under `out` and return what dataset.json says.
+    """Write videos, manifest.jsonl, signals.jsonl and dataset.json under `out` and return what dataset.json says.
 
-    A folder that already holds this very dataset is left as it is. progress is told how many more items are done.
+    A folder that already holds this very dataset is left as it is, but for signals.jsonl where it was made without.
+    progress is told how many more items are done.
     Raises UserError where `out` holds something else, or cannot be written.
     """
     out = out.resolve()  # it is renamed into place, which '.' and a link cannot be
-    if (made := _made_before(out, options)) is not None:
-        progress(sum(options.counts.values()))
-        return made
     try:
+        if (made := _made_before(out, options)) is not None:
+            if not (out / SIGNALS).exists():
+                _add_signals(out, options.seed)
+            progress(sum(options.counts.values()))
+            return made
         with _appearing(out) as folder:
             items = list(_render_all(folder, options, processes, progress))
             description = _describe(options, items)
-            lines = (_manifest_row(item).model_dump_json(exclude_defaults=True) for item in items)
-            (folder / MANIFEST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            rows = [_manifest_row(item) for item in items]
+            (folder / MANIFEST).write_text(_lines(rows), encoding="utf-8")
+            (folder / SIGNALS).write_text(_signals(options.seed, rows), encoding="utf-8")
             (folder / DATASET).write_text(
                 json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
             )
@@ -94,6 +103,24 @@ def _made_before(out: Path, options: DatasetOptions) -> dict[str, Any] | None:
     if made.get("options") == json.loads(json.dumps(options.as_json())):
         return made
     raise UserError(f"{out} holds something else already", "name a new folder, or remove this one")
+
+
+def _add_signals(out: Path, seed: int) -> None:
+    rows = [ManifestRow.model_validate_json(line) for line in (out / MANIFEST).read_bytes().splitlines()]
+    making = out / f".{SIGNALS}.making-{os.getpid()}"
+    try:
+        making.write_text(_signals(seed, rows), encoding="utf-8")
+        making.rename(out / SIGNALS)
+    finally:
+        making.unlink(missing_ok=True)
+
+
+def _signals(seed: int, rows: Iterable[ManifestRow]) -> str:
+    return _lines(draw_signals(seed, row) for row in rows)
+
+
+def _lines(rows: Iterable[BaseModel]) -> str:
+    return "".join(f"{row.model_dump_json(exclude_defaults=True)}\n" for row in rows)
 
 
 @contextmanager

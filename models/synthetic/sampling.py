@@ -46,6 +46,7 @@ _PUBLISHED: dict[Split, tuple[int, int]] = {
 _SIZES = ((64, 96), (64, 88), (72, 96), (80, 96), (64, 64), (80, 80), (96, 72), (96, 64))  # width, height
 _RATES = (8, 10, 12)  # frames per second
 _GOPS = (4, 8, 16, 250)  # frames; 250 is libx264's default, one group for the whole clip
+_AMBIGUITY_STREAM = 3  # beside those of picture and sound: whether an item is ambiguous moves no other draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def draw_item(seed: int, split: Split, index: int, noise: Noise) -> Item:
     design = CLASSES[rng.choice(len(CLASSES), p=class_prior())]
     author = _draw_author(rng, world(seed), design)
     label, wrong_label = _draw_label(rng, split, design, noise.label)
+    ambiguous = _draw_ambiguity(seed, key, noise.ambiguous)
     silent_file = bool(rng.random() < noise.no_audio)
     wordless_file = bool(rng.random() < noise.no_text)
     shape = None if rng.random() < noise.shape_hidden else design.shape
@@ -127,6 +129,9 @@ def draw_item(seed: int, split: Split, index: int, noise: Noise) -> Item:
         name: _draw_field(rng, design, rates, missing=silent_file if name == "asr" else wordless_file)
         for name, rates in noise.fields.items()
     }
+    if ambiguous:
+        shape = direction = tone = None
+        fields = {name: _without_class(draw, design) for name, draw in fields.items()}
     burned, read = language.caption(rng, fields["ocr"], design)
     return Item(
         video_id=f"s{seed}-{split}-{index:06d}",
@@ -158,6 +163,7 @@ def draw_item(seed: int, split: Split, index: int, noise: Noise) -> Item:
             "no_audio": silent_file,
             "no_text": wordless_file,
             "wrong_label": wrong_label,
+            **({"ambiguous": ambiguous} if noise.ambiguous else {}),
         },
     )
 
@@ -179,6 +185,15 @@ def _draw_label(rng: np.random.Generator, split: Split, design: ClassDesign, rat
     siblings = [other for other in others if other.topic == design.topic]
     pool = siblings if rng.random() < 0.5 else others
     return pool[rng.integers(len(pool))].id, True
+
+
+def _draw_ambiguity(seed: int, key: tuple[int, ...], rate: float) -> bool:
+    stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*key, _AMBIGUITY_STREAM)))
+    return bool(stream.random() < rate)
+
+
+def _without_class(draw: FieldDraw, design: ClassDesign) -> FieldDraw:
+    return FieldDraw(FieldState.TOPIC, design.topic) if draw.state is FieldState.CLASS else draw
 
 
 def _draw_field(rng: np.random.Generator, design: ClassDesign, rates: FieldNoise, *, missing: bool) -> FieldDraw:

@@ -32,6 +32,9 @@ def make(
     calibration: Annotated[int, typer.Option(min=0)] = 800,
     test: Annotated[int, typer.Option(min=0)] = 800,
     unlabelled: Annotated[int, typer.Option(min=0)] = 0,
+    ambiguous: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of videos that show their topic alone: signals must tell.")
+    ] = 0.0,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -39,6 +42,7 @@ def make(
 
     Prints the oracle ceilings: what a perfect reader of some modalities alone could reach.
     """
+    from models.synthetic.design import Noise
     from models.synthetic.make import DatasetOptions, make_dataset
 
     counts: dict[Split, int] = {
@@ -54,9 +58,8 @@ def make(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("making videos", total=sum(counts.values()))
-        made = make_dataset(
-            out, DatasetOptions(seed, counts), processes=processes, progress=lambda count: bar.advance(task, count)
-        )
+        options = DatasetOptions(seed, counts, Noise(ambiguous=ambiguous))
+        made = make_dataset(out, options, processes=processes, progress=lambda count: bar.advance(task, count))
     if output is Format.JSON:
         typer.echo(orjson.dumps(made | {"folder": str(out)}, option=orjson.OPT_INDENT_2).decode())
     else:
