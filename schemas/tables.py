@@ -139,6 +139,12 @@ class CurrentLabel(Table):
     __table_args__ = (
         CheckConstraint("status IN ('labelled', 'labelled_level1', 'in_review', 'failed', 'withdrawn')", name="status"),
         CheckConstraint("source IN ('model', 'human')", name="source"),
+        # what new evidence of an author may still settle: few rows of many
+        Index(
+            "ix_current_labels_unsettled",
+            "author_id",
+            postgresql_where=text("source = 'model' AND status IN ('in_review', 'labelled_level1')"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},  # rows are rewritten in place, without touching an index
     )
 
@@ -156,8 +162,60 @@ class CurrentLabel(Table):
     published_at: Mapped[datetime]
     taxonomy_id: Mapped[str]
     model_id: Mapped[str]
-    evidence: Mapped[dict[str, Any]]
+    evidence: Mapped[dict[str, Any]]  # the newest that was seen, also where it moved nothing
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # what a reviewer last said of this video, of whichever revision; null where nobody did or it was taken back
+    human_revision: Mapped[int | None] = mapped_column(Integer)
+    human_level1: Mapped[str | None]
+    human_level2: Mapped[str | None]
+    human_at: Mapped[datetime | None]
+    questioned_at: Mapped[datetime | None]  # when evidence against that label last opened a task
+
+
+class AuthorProfileRow(Table):
+    """What the platform said of an author, by version: a video is judged by the newest one of its own time."""
+
+    __tablename__ = "author_profiles"
+
+    author_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    as_of: Mapped[datetime]
+    main_vertical: Mapped[str | None]
+    interests: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    verified: Mapped[bool] = mapped_column(Boolean)
+    certification: Mapped[str | None]
+    followers: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class AuthorHistory(Table):
+    """What each video says of its author, for the videos published after it: once, however often it is relabelled.
+
+    A human label in full, else the probabilities of the content alone: what signals moved never comes back as evidence.
+    """
+
+    __tablename__ = "author_history"
+    __table_args__ = (Index("ix_author_history_author_id_published_at", "author_id", "published_at"),)
+
+    author_id: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    published_at: Mapped[datetime]
+    taxonomy_id: Mapped[str]
+    human: Mapped[bool] = mapped_column(Boolean)
+    level1: Mapped[bytes]  # little-endian float32 [C1], sums to 1
+
+
+class EngagementSnapshotRow(Table):
+    """The engagement of one revision of a video so far: the snapshot with the most plays, of equals the newest."""
+
+    __tablename__ = "engagement_snapshots"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)  # rewritten in place, without touching an index
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    plays: Mapped[int] = mapped_column(BigInteger)
+    snapshot: Mapped[dict[str, Any]] = mapped_column(JSON)  # the event
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ReviewTask(Table):
@@ -179,8 +237,42 @@ class ReviewTask(Table):
     priority: Mapped[float]
     requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deadline_at: Mapped[datetime]
+    escalated: Mapped[bool] = mapped_column(Boolean, server_default="false")  # somebody more experienced is to look
     closed_at: Mapped[datetime | None]
     closed_why: Mapped[str | None]
+
+
+class Reviewer(Table):
+    """Who may decide."""
+
+    __tablename__ = "reviewers"
+
+    reviewer: Mapped[str] = mapped_column(primary_key=True)
+    active: Mapped[bool] = mapped_column(Boolean, server_default="true")
+    enrolled_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ReviewDecisionRow(Table):
+    """What reviewers did, word for word. Append-only: an undo is a row of its own."""
+
+    __tablename__ = "review_decisions"
+    __table_args__ = (
+        CheckConstraint("verdict IN ('confirm', 'correct', 'escalate', 'skip', 'undo')", name="verdict"),
+        Index("ix_review_decisions_reviewer", "reviewer", "decided_at"),
+    )
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    review_id: Mapped[UUID] = mapped_column(primary_key=True)
+    task_id: Mapped[UUID]
+    revision: Mapped[int] = mapped_column(Integer)
+    reviewer: Mapped[str]
+    verdict: Mapped[str]
+    level1: Mapped[str | None]
+    level2: Mapped[str | None]
+    seconds_spent: Mapped[float | None]
+    note: Mapped[str]
+    undoes: Mapped[UUID | None]  # the review_id that an undo takes back
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Model(Table):
