@@ -139,12 +139,6 @@ class CurrentLabel(Table):
     __table_args__ = (
         CheckConstraint("status IN ('labelled', 'labelled_level1', 'in_review', 'failed', 'withdrawn')", name="status"),
         CheckConstraint("source IN ('model', 'human')", name="source"),
-        # what new evidence of an author may still settle: few rows of many
-        Index(
-            "ix_current_labels_unsettled",
-            "author_id",
-            postgresql_where=text("source = 'model' AND status IN ('in_review', 'labelled_level1')"),
-        ),
         {"postgresql_with": {"fillfactor": 80}},  # rows are rewritten in place, without touching an index
     )
 

@@ -12,6 +12,7 @@ Boundary = Literal[
     "fetch",  # before bytes are fetched
     "decode",  # before a file is decoded
     "infer",  # before a model runs
+    "after_profiles",  # profiles are committed, the labels they touch not looked at again
     "before_commit",  # everything written, the Postgres transaction not committed
     "after_commit",  # committed, nothing reported yet
     "offset_commit",  # before offsets are committed to Kafka

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 JOBS: Mapping[str, str] = {
     "classify": "stream.classify.job",
+    "rescore": "stream.rescore.job",
     "relay": "stream.relay.job",
 }
 """Every job and its module. A new job is a module with `run`, and a line here."""

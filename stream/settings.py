@@ -85,7 +85,6 @@ class ClassifySettings(_Group):
     max_retries: Annotated[int, Field(ge=0)] = 5  # of transient faults, each through the retry topic
     retry_base_s: float = 5.0
     retry_cap_s: float = 900.0
-    review_deadline_h: float = 24.0  # a review task is due this long after its decision
     breaker_window: Annotated[int, Field(ge=2)] = 64  # outcomes looked at
     breaker_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95  # of them poison: halt and hold the offsets
     breaker_pause_s: float = 30.0
@@ -93,6 +92,20 @@ class ClassifySettings(_Group):
     stub: bool = False  # the deterministic stub model: for fault tests and benchmarks alone
     stub_latency_ms: Annotated[float, Field(ge=0.0)] = 0.0  # how long the stub takes for one video
     start: Literal["from-beginning", "from-now"] = "from-beginning"  # a group with no offsets at all
+
+
+class ReviewSettings(_Group):
+    deadline_h: Annotated[float, Field(gt=0.0)] = 24.0  # a task is due this long after its decision
+    budget_per_h: Annotated[int, Field(ge=1)] | None = None  # how many tasks people can decide; None: as many as come
+    cooldown_h: Annotated[float, Field(ge=0.0)] = 72.0  # a human label is not questioned by evidence sooner than this
+
+
+class RescoreSettings(_Group):
+    max_in_flight: Annotated[int, Field(ge=1)] = 4000
+    commit_batch: Annotated[int, Field(ge=1)] = 500
+    commit_linger_ms: float = 50.0
+    sweep_s: Annotated[float, Field(gt=0.0)] = 30.0  # how often overdue tasks are looked for
+    drain_s: float = 20.0
 
 
 class RelaySettings(_Group):
@@ -127,6 +140,8 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()
     inference: InferenceSettings = InferenceSettings()
     classify: ClassifySettings = ClassifySettings()
+    rescore: RescoreSettings = RescoreSettings()
+    review: ReviewSettings = ReviewSettings()
     relay: RelaySettings = RelaySettings()
     admin: AdminSettings = AdminSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"

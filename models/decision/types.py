@@ -34,6 +34,9 @@ class Reason(StrEnum):
     ENGAGEMENT_CONFLICT = "engagement_conflict"
     AUDIT_SAMPLE = "audit_sample"
     REPORTED = "reported"
+    HUMAN_CONFLICT = "human_conflict"  # a reviewer said otherwise of an earlier revision
+    REVIEW_EXPIRED = "review_expired"  # nobody decided in time: level 1 is published
+    OVER_BUDGET = "over_budget"  # people cannot see them all, and others come first: level 1 is published
 
 
 class ContentEvidence(NamedTuple):

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -29,7 +29,8 @@ from stream.kafka import group_id, require_topics
 from stream.settings import Settings
 from stream.store import attempts, registry
 from stream.store.session import connect, connect_or_explain
-from stream.store.work import LiveModel
+from stream.store.transaction import write
+from stream.store.work import Batch, LiveModel, Outcome, Written
 from stream.store.writer import Writer
 from stream.telemetry.health import Health
 
@@ -53,10 +54,14 @@ class ClassifyJob:
 
     def start(self, progress: Progress) -> None:
         classify = self._settings.classify
-        review_within = timedelta(hours=classify.review_deadline_h)
+        review_within = timedelta(hours=self._settings.review.deadline_h)
+
+        def transaction(connection: psycopg.Connection[Any], outcomes: Sequence[Outcome]) -> Written:
+            return write(connection, Batch.of(outcomes), self._model, datetime.now(UTC), review_within)
+
         self._committer = Committer(
             hand=self._hand,
-            writers=[Writer(self._settings.database, self._model, review_within) for _ in range(WRITERS)],
+            writers=[Writer(self._settings.database, transaction) for _ in range(WRITERS)],
             settings=classify,
             progress=progress,
             again=lambda flight: self._intake.again(flight),

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from models.decision.types import Policy
+from models.decision.types import Policy, SignalHead, SignalRules
 from schemas.events import VideoPublished
 from stream import boundaries
 from stream.classify.analyse import Analysis, Done
@@ -22,7 +22,8 @@ WORKERS = 8  # videos at once, where the stub takes its time
 
 
 def stub_model() -> LiveModel:
-    """4 verticals of 4 topics each, and thresholds that send some videos each way."""
+    """4 verticals of 4 topics each, thresholds that send some videos each way, and a head that weighs signals, but not
+    what an author published before: the stub's answers shall not depend on the order in which videos come."""
     level2 = tuple(f"{parent}.{child}" for parent in LEVEL1 for child in range(CHILDREN))
     policy = Policy(
         policy_id="pol-stub",
@@ -37,6 +38,14 @@ def stub_model() -> LiveModel:
         tail_classes=frozenset(),
         audit_rate=0.02,
         target_risk=0.05,
+        signals=SignalRules(
+            head=_head(),
+            margin=0.5,
+            level2_thresholds=np.full(len(level2), 0.5, np.float32),
+            level1_thresholds=np.full(len(LEVEL1), 0.6, np.float32),
+            report_count=5,
+            report_share=0.05,
+        ),
     )
     return LiveModel(
         name="stub",
@@ -49,6 +58,27 @@ def stub_model() -> LiveModel:
         harm=tuple(0.5 for _ in level2),
         policy=policy,
         epoch=0,
+    )
+
+
+def _head() -> SignalHead:
+    return SignalHead(
+        content=1.0,
+        base=np.full(len(LEVEL1), 1 / len(LEVEL1)),
+        audience_base=np.full(len(LEVEL1), 1 / len(LEVEL1)),
+        history_weight=0.0,
+        history_pseudo=5.0,
+        vertical_weight=1.5,
+        vertical_verified=0.5,
+        interests_weight=0.5,
+        interests_pseudo=1.0,
+        audience_weight=2.0,
+        audience_completion=1.0,
+        audience_pseudo=20.0,
+        comments_weight=0.0,
+        comments_bound=3.0,
+        comments_pseudo=2.0,
+        comment_grams=np.zeros((16, len(LEVEL1) * CHILDREN), np.float16),
     )
 
 

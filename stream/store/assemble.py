@@ -1,31 +1,23 @@
-"""From a batch of analyses to the rows and records they cause. Pure: no connection, no clock."""
+"""From a batch of analyses to the decisions made of them, and all that follows. Pure: no connection, no clock."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from models.decision.decide import decide_many
-from models.decision.supersede import Standing, supersedes
-from models.decision.types import ContentEvidence, Evidence, Route
+from models.decision.probabilities import DoubleArray, hierarchical
+from models.decision.supersede import Standing, contradicts, supersedes
+from models.decision.types import ContentEvidence, Decision, Evidence, Reason, Route
 from schemas import ids
 from schemas.events import Trigger, VideoPublished
 from stream.classify.analyse import Analysis
 from stream.store import encoding as pg
-from stream.store.messages import OUTBOX_COLUMNS, Announcer, withdrawal
+from stream.store.effects import Effects, EffectsOf
 from stream.store.prior import Key, Known
-from stream.store.rows import (
-    DECISION_COLUMNS,
-    LABEL_COLUMNS,
-    PREDICTION_COLUMNS,
-    TASK_COLUMNS,
-    Decided,
-    RowBuilder,
-    priority_of,
-    top_k_json,
-)
+from stream.store.rows import Cause, Decided, HumanWord, top_k_json
+from stream.store.signals import NO_SIGNALS_KNOWN, Signals, seen
 from stream.store.work import Analysed, LiveModel
 
 CHUNK = 100  # videos that go from logits to rows together: what is made on the way stays in the processor's cache
@@ -42,25 +34,13 @@ class RowFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What is stored of a batch's videos, read under their locks. `known` may leave out videos that are new."""
+    """What is stored of a batch's videos, read under their locks. `known` may leave out videos that are new; `signals`
+    those of which nothing is known but their content."""
 
     known: Mapping[str, Known]
     predictions: Mapping[Key, ContentEvidence]
     decided: Set[Key]
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a batch of analyses causes: rows for COPY, in blocks, and the videos whose label or task makes room."""
-
-    predictions: list[bytes] = field(default_factory=list)
-    decisions: list[bytes] = field(default_factory=list)
-    labels: list[bytes] = field(default_factory=list)
-    tasks: list[bytes] = field(default_factory=list)
-    outbox: list[bytes] = field(default_factory=list)
-    relabelled: list[str] = field(default_factory=list)  # video_ids that may have had a label before
-    pointless: list[str] = field(default_factory=list)  # video_ids whose open task is withdrawn
-    taken: Counter[tuple[Route, str]] = field(default_factory=Counter)  # decisions by route and first reason
+    signals: Mapping[Key, Signals] = field(default_factory=dict)
 
 
 def assemble(
@@ -69,13 +49,41 @@ def assemble(
     """Decide, and say all that follows. Raises RowFault where a prediction cannot be decided on.
 
     A stored prediction wins over the analysis at hand. What this model decided before adds nothing, and a removed video
-    gets neither prediction nor decision.
+    gets neither prediction nor decision. A new revision that contradicts what a reviewer said of an earlier one goes to
+    people.
     """
     chosen = _undecided(analysed, stored)
-    assembly = _Assembly(stored, model, now, deadline, _winners(chosen, stored.known, model))
+    effects = Effects()
+    following = EffectsOf(effects, model, now, deadline, Cause(Trigger.PUBLISH, model.epoch))
+    winners = _winners(chosen, stored.known, model)
     for start in range(0, len(chosen), CHUNK):
-        assembly.add(chosen[start : start + CHUNK])
-    return assembly.effects
+        chunk = chosen[start : start + CHUNK]
+        contents, fresh = _contents(chunk, stored)
+        following.predictions(fresh)
+        following.decisions(_decide(chunk, contents, stored, model, winners), stored.known)
+    return effects
+
+
+def human_conflict(decision: Decision, revision: int, human: HumanWord | None, model: LiveModel) -> Decision:
+    """The decision, or the same one routed to people where it contradicts what a reviewer said of an earlier
+    revision."""
+    if human is None or decision.route is Route.REVIEW or not revision > human.revision:
+        return decision
+    said = Standing(human.revision, 0, True, human.level1, human.level2)
+    if not contradicts(said, standing_of(decision, revision, model)):
+        return decision
+    return decision._replace(route=Route.REVIEW, audit=False, reasons=(Reason.HUMAN_CONFLICT,))
+
+
+def standing_of(decision: Decision, revision: int, model: LiveModel, epoch: int = 0) -> Standing:
+    """What a decision would publish."""
+    public, accepted = decision.route is not Route.REVIEW, decision.route is Route.ACCEPT
+    return Standing(
+        revision,
+        epoch,
+        level1=model.level1[decision.level1] if public else None,
+        level2=model.level2[decision.level2] if accepted else None,
+    )
 
 
 def _undecided(analysed: Sequence[Analysed], stored: Stored) -> list[Analysed]:
@@ -107,92 +115,66 @@ def _winners(chosen: Sequence[Analysed], known: Mapping[str, Known], model: Live
     }
 
 
-class _Assembly:
-    """The effects of one batch while they are gathered."""
+def _contents(
+    chosen: Sequence[Analysed], stored: Stored
+) -> tuple[list[ContentEvidence], list[tuple[VideoPublished, Analysis]]]:
+    """What is decided on, and what of it is not stored yet."""
+    contents, fresh = [], list[tuple[VideoPublished, Analysis]]()
+    for each in chosen:
+        content = stored.predictions.get((each.video.video_id, each.video.revision))
+        if content is None:
+            if each.analysis is None:
+                raise RowFault("prediction_missing", "the stored prediction this decision rests on is gone")
+            content = ContentEvidence(each.analysis.level1_logits, each.analysis.level2_logits)
+            fresh.append((each.video, each.analysis))
+        contents.append(content)
+    return contents, fresh
 
-    def __init__(
-        self, stored: Stored, model: LiveModel, now: datetime, deadline: datetime, winners: Mapping[Key, int]
-    ) -> None:
-        self._stored = stored
-        self._model = model
-        self._now = now
-        self._deadline = deadline
-        self._winners = winners
-        self._rows = RowBuilder(model, now)
-        self._announcer = Announcer(model, now)
-        self.effects = Effects()
 
-    def add(self, chosen: Sequence[Analysed]) -> None:
-        effects = self.effects
-        decided = self._decide(chosen)
-        effects.taken.update((each.decision.route, next(iter(each.decision.reasons), "")) for each in decided)
-        effects.decisions.append(pg.rows(DECISION_COLUMNS, [self._rows.decision(each) for each in decided]))
-        in_force = [each for each in decided if each.label_revision is not None]
-        effects.labels.append(pg.rows(LABEL_COLUMNS, [self._rows.label(each) for each in in_force]))
-        self._announce(in_force)
-
-    def _decide(self, chosen: Sequence[Analysed]) -> list[Decided]:
-        model = self._model
-        contents, fresh = self._contents(chosen)
-        try:
-            decisions = decide_many(
-                [
-                    Evidence(each.video.video_id, each.video.revision, content)
-                    for each, content in zip(chosen, contents, strict=True)
-                ],
-                model.policy,
-            )
-        except ValueError as error:
-            raise RowFault("bad_logits", str(error)) from error
-        self.effects.predictions.append(pg.rows(PREDICTION_COLUMNS, self._rows.predictions(fresh)))
-        return [
+def _decide(
+    chosen: Sequence[Analysed],
+    contents: Sequence[ContentEvidence],
+    stored: Stored,
+    model: LiveModel,
+    winners: Mapping[Key, int],
+) -> list[Decided]:
+    keys = [(each.video.video_id, each.video.revision) for each in chosen]
+    signals = [stored.signals.get(key, NO_SIGNALS_KNOWN) for key in keys]
+    evidences = [
+        Evidence(*key, content, known.author, known.engagement)
+        for key, content, known in zip(keys, contents, signals, strict=True)
+    ]
+    try:
+        decisions = decide_many(evidences, model.policy)
+        shares = content_level1(contents, model)
+    except ValueError as error:
+        raise RowFault("bad_logits", str(error)) from error
+    made = []
+    for each, key, decision, share, known in zip(chosen, keys, decisions, shares, signals, strict=True):
+        held = stored.known.get(each.video.video_id)
+        human = held.human if held else None
+        routed = human_conflict(decision, each.video.revision, human, model)
+        made.append(
             Decided(
                 video=each.video,
                 key=pg.text(each.video.video_id),
-                decision=decision,
-                decision_id=ids.decision_bytes(each.video.video_id, each.video.revision, model.model_id, "", _PUBLISH),
-                label_revision=self._winners.get((each.video.video_id, each.video.revision)),
+                decision=routed,
+                decision_id=ids.decision_bytes(*key, model.model_id, "", _PUBLISH),
+                label_revision=winners.get(key),
                 traceparent=each.input.traceparent,
-                top_k=top_k_json(decision, model),
+                top_k=top_k_json(routed, model),
+                content_level1=share,
+                seen=seen(known, routed, model),
+                human=human,
             )
-            for each, decision in zip(chosen, decisions, strict=True)
-        ]
+        )
+    return made
 
-    def _contents(
-        self, chosen: Sequence[Analysed]
-    ) -> tuple[list[ContentEvidence], list[tuple[VideoPublished, Analysis]]]:
-        """What is decided on, and what of it is not stored yet."""
-        contents, fresh = [], list[tuple[VideoPublished, Analysis]]()
-        for each in chosen:
-            content = self._stored.predictions.get((each.video.video_id, each.video.revision))
-            if content is None:
-                if each.analysis is None:
-                    raise RowFault("prediction_missing", "the stored prediction this decision rests on is gone")
-                content = ContentEvidence(each.analysis.level1_logits, each.analysis.level2_logits)
-                fresh.append((each.video, each.analysis))
-            contents.append(content)
-        return contents, fresh
 
-    def _announce(self, in_force: Sequence[Decided]) -> None:
-        """At most one task of a video is open, and it is about the label in force: what asks for another one goes
-        first."""
-        known, now = self._stored.known, self._now
-        records, tasks = [], []
-        for each in in_force:
-            decision, video_id = each.decision, each.video.video_id
-            records.append(self._announcer.label(each))
-            held = known.get(video_id)
-            if held is not None:
-                self.effects.relabelled.append(video_id)
-                if held.open_task is not None:
-                    self.effects.pointless.append(video_id)
-                    records.append(withdrawal(video_id, held.open_task, "superseded", each.traceparent, now))
-            if decision.route is Route.REVIEW or decision.audit:
-                task_id, priority = ids.task_bytes(each.decision_id), priority_of(decision, self._model)
-                tasks.append(self._rows.task(each, task_id, priority, self._deadline))
-                records.append(self._announcer.review(each, task_id, priority, self._deadline))
-        self.effects.outbox.append(pg.rows(OUTBOX_COLUMNS, records))
-        self.effects.tasks.append(pg.rows(TASK_COLUMNS, tasks))
+def content_level1(contents: Sequence[ContentEvidence], model: LiveModel) -> DoubleArray:
+    """[B, C1]: what the content alone says of each video's level 1."""
+    level1, level2 = zip(*contents, strict=True)
+    return hierarchical(level1, level2, model.policy).level1
 
 
 _PUBLISH = Trigger.PUBLISH.value

@@ -27,6 +27,7 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 
 length = Struct(">i").pack
+_boolean = Struct(">i?").pack
 _int2 = Struct(">ih").pack
 _int4 = Struct(">ii").pack
 _int8 = Struct(">iq").pack
@@ -56,6 +57,10 @@ def text_or_null(value: str | None) -> Field:
 
 def data_or_null(value: bytes | None) -> Field:
     return NULL if value is None else data(value)
+
+
+def boolean(value: bool) -> Field:
+    return _boolean(1, value)
 
 
 def int2(value: int) -> Field:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from schemas.events import VideoPublished
+from schemas.events import AuthorProfile, VideoPublished
 from stream.store import messages
 from stream.store.messages import OutboxRow
 from stream.store.work import Dead
@@ -42,7 +42,7 @@ def write(cursor: psycopg.Cursor[Any], dead: Sequence[Dead], now: datetime, outb
         cursor.execute(
             _INSERT,
             {
-                "video_id": event.video_id if event else None,
+                "video_id": None if event is None or isinstance(event, AuthorProfile) else event.video_id,
                 "revision": event.revision if isinstance(event, VideoPublished) else None,
                 "code": messages.plain_text(each.code),
                 "detail": messages.plain_text(each.detail)[: messages.MAX_DETAIL],

@@ -10,17 +10,26 @@ import orjson
 
 from models.decision.types import Reason, Route
 from schemas import ids
-from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, Trigger
-from schemas.topics import EVENT_TYPES, LABEL_WITHDRAWN, VIDEO_DEAD, VIDEO_LABELS, VIDEO_RETRY, VIDEO_REVIEW
+from schemas.events import AuthorProfile, LabelDecided, LabelStatus, ReviewDecided, ReviewRequested, ReviewWithdrawn
+from schemas.topics import (
+    EVENT_TYPES,
+    LABEL_WITHDRAWN,
+    REVIEW_DECISIONS,
+    VIDEO_DEAD,
+    VIDEO_LABELS,
+    VIDEO_RETRY,
+    VIDEO_REVIEW,
+)
 from schemas.wire import event_headers
 from stream.consumer.records import Record
 from stream.store import encoding as pg
 from stream.store.encoding import Field
-from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Decided
+from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Cause, Decided
 from stream.store.work import Dead, Input, Later, LiveModel, Origin
 
 OUTBOX_COLUMNS = "shard, topic, key, value, headers, available_at"
 SOURCE = "/reelsort/classify"
+REVIEW_SOURCE = "/reelsort/review"
 
 # Headers of retries and dead letters. A retry carries its origin along, so that its dead letter is known as one.
 TRIES = "reelsort_tries"
@@ -35,21 +44,21 @@ OutboxRow = tuple[Field, ...]
 class Announcer:
     """Builds the records that one model's decisions of one moment cause; what they share is built once."""
 
-    def __init__(self, model: LiveModel, now: datetime) -> None:
+    def __init__(self, model: LiveModel, now: datetime, cause: Cause) -> None:
         self._model = model
         self._due = pg.timestamptz(now)
         self._headers = {event_type: _header_template(event_type, now) for event_type in (_LABEL_TYPE, _REQUESTED_TYPE)}
         shared_by_labels = {
             "source": "model",
-            "trigger": Trigger.PUBLISH,
+            "trigger": cause.trigger,
             "taxonomy_id": model.taxonomy_id,
             "encoder_id": model.encoder_id,
             "policy_id": model.policy_id,
             "model_id": model.model_id,
-            "evidence": NO_SIGNALS,
             "decided_at": now,
         }
         self._label_tail = b"," + orjson.dumps(shared_by_labels)[1:]
+        self._unseen = orjson.dumps(NO_SIGNALS)
 
     def label(self, decided: Decided) -> OutboxRow:
         """LabelDecided, as JSON text: the fields of schemas.events, which a contract test holds this to."""
@@ -69,6 +78,7 @@ class Announcer:
             "threshold": decision.threshold,
             "top_k": orjson.Fragment(decided.top_k) if public else (),
             "reasons": decision.reasons,
+            "evidence": orjson.Fragment(self._unseen if decided.seen is None else decided.seen.summary),
         }
         value = orjson.dumps(body)[:-1] + self._label_tail
         return self._row(VIDEO_LABELS, decided, _LABEL_TYPE, decided.decision_id, value)
@@ -123,6 +133,18 @@ def withdrawal(video_id: str, task_id: UUID, why: str, traceparent: str | None, 
     return _row(VIDEO_REVIEW, video_id, value, headers, now)
 
 
+def announced(
+    event: LabelDecided | ReviewDecided, video_id: str, cause: UUID, traceparent: str | None, now: datetime
+) -> OutboxRow:
+    """A single event; `cause` is the id of what it tells of."""
+    event_type = EVENT_TYPES[type(event)]
+    headers = event_headers(
+        event_type, ce_id=ids.event_id(event_type, cause), source=REVIEW_SOURCE, time=now, traceparent=traceparent
+    )
+    topic = VIDEO_LABELS if isinstance(event, LabelDecided) else REVIEW_DECISIONS
+    return _row(topic, video_id, event.model_dump_json().encode(), headers, now)
+
+
 def tombstone(
     video_id: str, label_revision: int, decision_id: UUID, traceparent: str | None, now: datetime
 ) -> OutboxRow:
@@ -163,9 +185,10 @@ def redriven(key: str, value: bytes | None, headers: Mapping[str, str | None], n
 
 
 def key_text(source: Input) -> str:
-    """The record's key; of a parsed event its video_id, so that its records stay in one partition."""
-    if source.event is not None:
-        return source.event.video_id
+    """The record's key; of a parsed event its own, so that its records stay in one partition."""
+    event = source.event
+    if event is not None:
+        return event.author_id if isinstance(event, AuthorProfile) else event.video_id
     return key_of_bytes(source.record.key)
 
 
@@ -230,5 +253,5 @@ _REQUESTED_TYPE = EVENT_TYPES[ReviewRequested]
 _WITHDRAWN_TYPE = EVENT_TYPES[ReviewWithdrawn]
 _SHARDS = tuple(pg.int2(shard) for shard in range(ids.SHARDS))
 _TOPICS: Mapping[str, Field] = {
-    topic: pg.text(topic) for topic in (VIDEO_LABELS, VIDEO_REVIEW, VIDEO_RETRY, VIDEO_DEAD)
+    topic: pg.text(topic) for topic in (VIDEO_LABELS, VIDEO_REVIEW, VIDEO_RETRY, VIDEO_DEAD, REVIEW_DECISIONS)
 }

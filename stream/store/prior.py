@@ -15,6 +15,7 @@ from models.decision.supersede import Standing
 from models.decision.types import ContentEvidence
 from schemas.events import VideoPublished
 from stream.store import encoding as pg
+from stream.store.rows import HumanWord
 from stream.store.work import LiveModel
 
 Cursor = psycopg.Cursor[Any]
@@ -23,17 +24,19 @@ Key = tuple[str, int]  # video_id, revision
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A video seen before. label is what holds now, and label_revision its number (0: none yet)."""
+    """A video seen before. label is what holds now, and label_revision its number (0: none yet); human: what a reviewer
+    last said of it, of whichever revision."""
 
     removed: bool
     label: Standing | None
     label_revision: int
     open_task: UUID | None
+    human: HumanWord | None = None
 
 
 _KNOWN = """
 SELECT v.video_id, v.removed_at IS NOT NULL, c.revision, c.promotion_epoch, c.source = 'human', c.level1, c.level2,
-       c.label_revision, t.task_id
+       c.label_revision, t.task_id, c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM unnest(%s::text[]) AS k(video_id)
   JOIN videos v ON v.video_id = k.video_id
   LEFT JOIN current_labels c ON c.video_id = k.video_id
@@ -49,8 +52,9 @@ def read_known(cursor: Cursor, video_ids: Collection[str]) -> dict[str, Known]:
             label=None if revision is None else Standing(revision, epoch, human, level1, level2),
             label_revision=label_revision or 0,
             open_task=task_id,
+            human=None if said[0] is None else HumanWord(*said),
         )
-        for video_id, removed, revision, epoch, human, level1, level2, label_revision, task_id in cursor
+        for video_id, removed, revision, epoch, human, level1, level2, label_revision, task_id, *said in cursor
     }
 
 
@@ -62,7 +66,7 @@ SELECT p.video_id, p.revision, p.level1_logits, p.level2_logits
 
 
 def read_predictions(cursor: Cursor, keys: Sequence[Key], model: LiveModel) -> dict[Key, ContentEvidence]:
-    cursor.execute(_PREDICTIONS, [*_key_columns(keys), model.encoder_id])
+    cursor.execute(_PREDICTIONS, [*key_columns(keys), model.encoder_id])
     return {
         (video_id, revision): ContentEvidence(np.frombuffer(level1, "<f4"), np.frombuffer(level2, "<f4"))
         for video_id, revision, level1, level2 in cursor
@@ -78,7 +82,7 @@ SELECT d.video_id, d.revision
 
 
 def read_decided(cursor: Cursor, keys: Sequence[Key], model: LiveModel) -> set[Key]:
-    cursor.execute(_DECIDED, [*_key_columns(keys), model.model_id])
+    cursor.execute(_DECIDED, [*key_columns(keys), model.model_id])
     return set(cursor)
 
 
@@ -118,7 +122,7 @@ def lookup(connection: psycopg.Connection[Any], videos: Iterable[VideoPublished]
             return NOTHING
         keys = [key for key in wanted if key[0] in seen]
         removed = {key for key in keys if _stays_removed(wanted[key], *seen[key[0]])}
-        cursor.execute(_FOUND, [model.model_id, model.encoder_id, *_key_columns(keys)])
+        cursor.execute(_FOUND, [model.model_id, model.encoder_id, *key_columns(keys)])
         found = cursor.fetchall()
     return Found(
         finished=frozenset(removed | {(v, r) for v, r, decided, dead, _ in found if decided or dead}),
@@ -131,7 +135,7 @@ def _stays_removed(video: VideoPublished, revision: int, removed_at: datetime | 
     return removed_at is not None and not (video.revision > revision and video.published_at > removed_at)
 
 
-def _key_columns(keys: Sequence[Key]) -> tuple[pg.Column, pg.Column]:
+def key_columns(keys: Sequence[Key]) -> tuple[pg.Column, pg.Column]:
     return (
         pg.text_column([pg.text(video_id) for video_id, _ in keys]),
         pg.int4_column([pg.int4(revision) for _, revision in keys]),

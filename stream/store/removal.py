@@ -28,10 +28,16 @@ ON CONFLICT (video_id) DO UPDATE SET removed_at = excluded.removed_at, title = '
 RETURNING video_id
 """
 _PURGE_PREDICTIONS = "DELETE FROM predictions WHERE video_id = ANY(%s)"
+_PURGE_HISTORY = """
+DELETE FROM author_history h USING current_labels c
+ WHERE c.video_id = ANY(%s) AND h.author_id = c.author_id AND h.video_id = c.video_id
+"""
+_PURGE_SNAPSHOTS = "DELETE FROM engagement_snapshots WHERE video_id = ANY(%s)"
 _PURGE_LETTERS = "UPDATE dead_letters SET value = NULL, headers = '{}' WHERE video_id = ANY(%s) AND value IS NOT NULL"
 _WITHDRAW_LABELS = """
 UPDATE current_labels
    SET status = 'withdrawn', level1 = NULL, level2 = NULL, confidence = NULL, evidence = '{}',
+       human_revision = NULL, human_level1 = NULL, human_level2 = NULL, human_at = NULL, questioned_at = NULL,
        label_revision = label_revision + 1, decided_at = %s
  WHERE video_id = ANY(%s) AND status <> 'withdrawn'
 RETURNING video_id, label_revision, decision_id
@@ -56,7 +62,8 @@ def apply(cursor: psycopg.Cursor[Any], removals: Sequence[Removal], now: datetim
     removed = [video_id for (video_id,) in cursor]
     if not removed:
         return 0
-    cursor.execute(_PURGE_PREDICTIONS, [removed])
+    for purge in (_PURGE_PREDICTIONS, _PURGE_HISTORY, _PURGE_SNAPSHOTS):
+        cursor.execute(purge, [removed])
     cursor.execute(_PURGE_LETTERS, [removed])
     cursor.execute(_WITHDRAW_TASKS, [now, removed])
     outbox += [

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from models.decision.priority import review_priority
 from models.decision.types import Decision, Route
 from schemas.events import LabelStatus, Trigger, VideoPublished
 from stream.classify.analyse import Analysis
@@ -24,8 +27,10 @@ DECISION_COLUMNS = (
 )
 LABEL_COLUMNS = (
     "video_id, decision_id, revision, label_revision, promotion_epoch, status, source, level1, level2, confidence,"
-    " author_id, published_at, taxonomy_id, model_id, evidence, decided_at"
+    " author_id, published_at, taxonomy_id, model_id, evidence, decided_at, human_revision, human_level1, human_level2,"
+    " human_at, questioned_at"
 )
+HISTORY_COLUMNS = "author_id, video_id, published_at, taxonomy_id, human, level1"
 TASK_COLUMNS = "video_id, task_id, revision, decision_id, reasons, priority, requested_at, deadline_at"
 
 STATUS_OF_ROUTE = {
@@ -38,17 +43,71 @@ STATUS_OF_ROUTE = {
 NO_SIGNALS = {"author": None, "engagement": None}
 
 
+class Subject(Protocol):
+    """The video a decision is about."""
+
+    @property
+    def video_id(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def author_id(self) -> str: ...
+    @property
+    def published_at(self) -> datetime: ...
+
+
+class StoredVideo(NamedTuple):
+    """A Subject, read back."""
+
+    video_id: str
+    revision: int
+    author_id: str
+    published_at: datetime
+
+
+class HumanWord(NamedTuple):
+    """What a reviewer last said of a video, of whichever revision. It outlives the label: what contradicts it goes to
+    people. questioned_at: when evidence against it last opened a task."""
+
+    revision: int
+    level1: str | None
+    level2: str | None
+    said_at: datetime
+    questioned_at: datetime | None = None
+
+
+class Seen(NamedTuple):
+    """The signals a decision saw. full: JSON of every value; summary: JSON of what they did, fit to be announced."""
+
+    full: bytes
+    summary: bytes
+    reach: float = 1.0  # of the video, for its task's priority
+
+
+class Cause(NamedTuple):
+    """What the decisions of one batch have in common: why they are made, and under which promotion."""
+
+    trigger: Trigger
+    epoch: int
+
+
 @dataclass(slots=True)  # not frozen: one is made for every decision, and frozen ones cost three times as much
 class Decided:
-    """One decision of a batch. label_revision is None where it never came into force."""
+    """One decision of a batch. label_revision is None where it never came into force; seen where no signal was there.
 
-    video: VideoPublished
+    content_level1: [C1] probabilities of the content alone.
+    """
+
+    video: Subject
     key: Field  # its video_id, encoded once for all the rows it leads
     decision: Decision
     decision_id: bytes  # of a uuid
     label_revision: int | None
     traceparent: str | None
     top_k: bytes  # JSON
+    content_level1: NDArray[np.float64]
+    seen: Seen | None = None
+    human: HumanWord | None = None
 
 
 def video_fields(video: VideoPublished, traceparent: str | None) -> tuple[Field, ...]:
@@ -76,26 +135,30 @@ def video_fields(video: VideoPublished, traceparent: str | None) -> tuple[Field,
 class RowBuilder:
     """Builds the rows of one model's decisions made at one moment; what they share is encoded once."""
 
-    def __init__(self, model: LiveModel, now: datetime) -> None:
+    def __init__(self, model: LiveModel, now: datetime, cause: Cause) -> None:
         self._model = model
         self._now = pg.timestamptz(now)
         self._encoder = pg.text(model.encoder_id)
         made_by = (
-            pg.text(Trigger.PUBLISH.value),
+            pg.text(cause.trigger.value),
             _MODEL,
             pg.text(model.model_id),
             self._encoder,
             pg.text(model.policy_id),
             pg.text(model.taxonomy_id),
-            pg.int8(model.epoch),
+            pg.int8(cause.epoch),
         )
         self._made_by = {route: b"".join((*made_by, pg.text(route.value))) for route in Route}
-        self._decision_tail = _EVIDENCE + self._now
         self._label_head = {
-            route: b"".join((pg.int8(model.epoch), pg.text(status.value), _MODEL))
+            route: b"".join((pg.int8(cause.epoch), pg.text(status.value), _MODEL))
             for route, status in STATUS_OF_ROUTE.items()
         }
-        self._label_tail = b"".join((pg.text(model.taxonomy_id), pg.text(model.model_id), _EVIDENCE, self._now))
+        self._taxonomy = pg.text(model.taxonomy_id)
+        self._label_model = self._taxonomy + pg.text(model.model_id)
+        self._unseen, self._no_evidence_tail = (
+            _EVIDENCE + self._now,
+            self._label_model + _EVIDENCE + self._now + _NO_HUMAN,
+        )
         self._level1, self._level2 = _category_fields(model.level1), _category_fields(model.level2)
 
     def predictions(self, answers: Sequence[tuple[VideoPublished, Analysis]]) -> list[tuple[Field, ...]]:
@@ -132,7 +195,7 @@ class RowBuilder:
             pg.float8_float8_boolean(decision.confidence, decision.threshold, decision.audit),
             _reasons(decision.reasons),
             pg.jsonb_text(decided.top_k),
-            self._decision_tail,
+            self._unseen if decided.seen is None else pg.jsonb_text(decided.seen.full) + self._now,
         )
 
     def label(self, decided: Decided) -> tuple[Field, ...]:
@@ -150,7 +213,26 @@ class RowBuilder:
             pg.float8(decision.confidence) if public else NULL,
             pg.text(video.author_id),
             pg.timestamptz(video.published_at),
-            self._label_tail,
+            self._label_tail(decided),
+        )
+
+    def _label_tail(self, decided: Decided) -> Field:
+        """taxonomy_id and all that follows."""
+        if decided.seen is None and decided.human is None:
+            return self._no_evidence_tail
+        seen = _EVIDENCE if decided.seen is None else pg.jsonb_text(decided.seen.full)
+        return b"".join((self._label_model, seen, self._now, *human_fields(decided.human)))
+
+    def history(self, decided: Decided) -> tuple[Field, ...]:
+        """What the video says of its author: the content's word, whatever signals made of it."""
+        video = decided.video
+        return (
+            pg.text(video.author_id),
+            decided.key,
+            pg.timestamptz(video.published_at),
+            self._taxonomy,
+            _FALSE,
+            pg.data(decided.content_level1.astype("<f4").tobytes()),
         )
 
     def task(self, decided: Decided, task_id: bytes, priority: float, deadline: datetime) -> tuple[Field, ...]:
@@ -171,13 +253,28 @@ def top_k_json(decision: Decision, model: LiveModel) -> bytes:
     return orjson.dumps([{"level2": names[place], "probability": share} for place, share in decision.top_k])
 
 
-def priority_of(decision: Decision, model: LiveModel) -> float:
-    """harm x uncertainty of the best answer. Reach (followers, plays) multiplies it once those signals are read."""
-    return model.harm[decision.level2] * (1.0 - decision.level2_probability)
+def priority_of(decision: Decision, model: LiveModel, reach: float = 1.0) -> float:
+    """Of a task about this decision's best answer."""
+    return review_priority(model.harm[decision.level2], reach, 1.0 - decision.level2_probability)
+
+
+def human_fields(human: HumanWord | None) -> tuple[Field, ...]:
+    """human_revision, human_level1, human_level2, human_at, questioned_at."""
+    if human is None:
+        return (_NO_HUMAN,)
+    return (
+        pg.int4(human.revision),
+        pg.text_or_null(human.level1),
+        pg.text_or_null(human.level2),
+        pg.timestamptz(human.said_at),
+        NULL if human.questioned_at is None else pg.timestamptz(human.questioned_at),
+    )
 
 
 _MODEL = pg.text("model")
 _EVIDENCE = pg.jsonb(NO_SIGNALS)
+_NO_HUMAN = NULL * 5
+_FALSE = pg.boolean(False)
 
 
 @lru_cache(maxsize=1024)

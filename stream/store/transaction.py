@@ -13,11 +13,20 @@ from schemas.events import VideoPublished
 from stream import boundaries
 from stream.store import attempts, letters, messages, prior, removal
 from stream.store import encoding as pg
-from stream.store.assemble import Effects, Stored, assemble
+from stream.store.assemble import Stored, assemble
+from stream.store.effects import Effects
 from stream.store.encoding import Field
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
 from stream.store.prior import Known
-from stream.store.rows import DECISION_COLUMNS, LABEL_COLUMNS, PREDICTION_COLUMNS, TASK_COLUMNS, video_fields
+from stream.store.rows import (
+    DECISION_COLUMNS,
+    HISTORY_COLUMNS,
+    LABEL_COLUMNS,
+    PREDICTION_COLUMNS,
+    TASK_COLUMNS,
+    video_fields,
+)
+from stream.store.signals import lock_authors, read_signals
 from stream.store.work import Analysed, Batch, LiveModel, Written
 
 Connection = psycopg.Connection[Any]
@@ -32,9 +41,11 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
        before (label, open task, predictions, decisions) is read only now, under the lock.
     2. predictions: a stored one wins over the analysis at hand; inference is never trusted twice. A removed video
        gets neither prediction nor decision.
-    3. decide, from these logits and the newest author and engagement evidence.
+    3. decide, from these logits and the newest author and engagement evidence. The authors' locks, taken before all
+       others, put what is known of authors before or after this transaction too.
     4. decisions: appended. What this model decided before adds nothing.
-    5. labels: a decision comes into force where `supersedes` says so, with a label_revision one higher.
+    5. labels: a decision comes into force where `supersedes` says so, with a label_revision one higher; what its
+       content says joins the history of its author.
     6. review: a task that the new label makes pointless is withdrawn, then what is routed or audited gets its own.
     7. removals: label withdrawn and tombstoned, task withdrawn, what was derived from the media deleted.
     8. dead letters.
@@ -46,18 +57,16 @@ def write(connection: Connection, batch: Batch, model: LiveModel, now: datetime,
     """
     records: list[OutboxRow] = []
     with connection.transaction(), connection.cursor() as cursor:
+        if model.policy.signals is not None and batch.analysed:
+            lock_authors(cursor, (each.video.author_id for each in batch.analysed), to_write=False)
         known = _lock_videos(cursor, batch)
         stored = _read_stored(cursor, batch.analysed, known, model)
         effects = assemble(batch.analysed, stored, model, now, now + review_within)
-        _copy(cursor, "predictions", PREDICTION_COLUMNS, effects.predictions)
-        _copy(cursor, "decisions", DECISION_COLUMNS, effects.decisions)
-        _make_room(cursor, effects, now)
-        _copy(cursor, "current_labels", LABEL_COLUMNS, effects.labels)
-        _copy(cursor, "review_tasks", TASK_COLUMNS, effects.tasks)
+        append(cursor, effects, now)
         removed = removal.apply(cursor, batch.removals, now, records)
         dead = letters.write(cursor, batch.dead, now, records)
         records += [messages.retry(each) for each in batch.later]
-        _copy(cursor, "outbox", OUTBOX_COLUMNS, [*effects.outbox, pg.rows(OUTBOX_COLUMNS, records)])
+        copy_rows(cursor, "outbox", OUTBOX_COLUMNS, [*effects.outbox, pg.rows(OUTBOX_COLUMNS, records)])
         _clear_suspects(cursor, batch)
         boundaries.reached("before_commit")
     boundaries.reached("after_commit")
@@ -121,11 +130,29 @@ def _published(batch: Batch) -> Iterable[tuple[VideoPublished, str | None]]:
 
 def _read_stored(cursor: Cursor, analysed: Sequence[Analysed], known: Mapping[str, Known], model: LiveModel) -> Stored:
     keys = [(each.video.video_id, each.video.revision) for each in analysed if each.video.video_id in known]
+    signals = read_signals(cursor, [each.video for each in analysed], model, watched=keys)
     if not keys:
-        return Stored(known, {}, frozenset())
-    return Stored(known, prior.read_predictions(cursor, keys, model), prior.read_decided(cursor, keys, model))
+        return Stored(known, {}, frozenset(), signals)
+    return Stored(known, prior.read_predictions(cursor, keys, model), prior.read_decided(cursor, keys, model), signals)
 
 
+def append(cursor: Cursor, effects: Effects, now: datetime) -> None:
+    """All that decisions lead to but the outbox, table by table."""
+    copy_rows(cursor, "predictions", PREDICTION_COLUMNS, effects.predictions)
+    copy_rows(cursor, "decisions", DECISION_COLUMNS, effects.decisions)
+    _make_room(cursor, effects, now)
+    copy_rows(cursor, "current_labels", LABEL_COLUMNS, effects.labels)
+    copy_rows(cursor, "author_history", HISTORY_COLUMNS, effects.history)
+    copy_rows(cursor, "review_tasks", TASK_COLUMNS, effects.tasks)
+
+
+# Of the author of the label that goes too: a new revision may have another one.
+_DELETE_HISTORY = """
+DELETE FROM author_history h
+ USING (SELECT video_id, author_id FROM videos WHERE video_id = ANY(%(ids)s)
+         UNION SELECT video_id, author_id FROM current_labels WHERE video_id = ANY(%(ids)s)) AS k
+ WHERE h.author_id = k.author_id AND h.video_id = k.video_id
+"""
 _WITHDRAW_TASKS = """
 UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'superseded'
  WHERE video_id = ANY(%s) AND state = 'open'
@@ -135,6 +162,7 @@ UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'super
 def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
     """For the labels and tasks that follow: a video has one label, and at most one open task."""
     if effects.relabelled:
+        cursor.execute(_DELETE_HISTORY, {"ids": effects.relabelled})
         cursor.execute("DELETE FROM current_labels WHERE video_id = ANY(%s)", [effects.relabelled])
     if effects.pointless:
         cursor.execute(_WITHDRAW_TASKS, [now, effects.pointless])
@@ -146,7 +174,7 @@ def _clear_suspects(cursor: Cursor, batch: Batch) -> None:
         attempts.clear(cursor, spots)
 
 
-def _copy(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
+def copy_rows(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
     """Append rows, which come in blocks of pg.rows(). Table and columns are this package's own constants."""
     if any(blocks):
         with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:

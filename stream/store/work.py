@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from models.decision.types import Policy, Route
-from schemas.events import VideoPublished, VideoRemoved
+from schemas.events import AuthorProfile, EngagementSnapshot, VideoPublished, VideoRemoved
 from stream.classify.analyse import Analysis
 from stream.consumer.records import Record
 from stream.store.attempts import Spot
@@ -31,6 +31,9 @@ class LiveModel:
     epoch: int
 
 
+Incoming = VideoPublished | VideoRemoved | AuthorProfile | EngagementSnapshot
+
+
 class Origin(NamedTuple):
     """Where an input first stood. A retry carries it along, so that one input can never be two dead letters."""
 
@@ -45,7 +48,7 @@ class Input:
 
     record: Record
     origin: Origin
-    event: VideoPublished | VideoRemoved | None
+    event: Incoming | None
     tries: int  # this one included
     traceparent: str | None
     suspect: Spot | None = None  # set where it was in hand when a process died
@@ -88,7 +91,15 @@ class Removal:
     event: VideoRemoved
 
 
-Outcome = Analysed | Dead | Later | Removal
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """New evidence: a profile or a snapshot."""
+
+    input: Input
+    event: AuthorProfile | EngagementSnapshot
+
+
+Outcome = Analysed | Dead | Later | Removal | Observed
 
 
 @dataclass(frozen=True, slots=True)

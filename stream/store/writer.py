@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
@@ -13,21 +13,20 @@ from stream.settings import DatabaseSettings
 from stream.store.assemble import RowFault
 from stream.store.faults import Fault, fault_of
 from stream.store.session import Session
-from stream.store.transaction import write
-from stream.store.work import Batch, Dead, LiveModel, Outcome, Written
+from stream.store.work import Dead, Outcome, Written
 
 _log = logging.getLogger(__name__)
 
 Wait = Callable[[psycopg.Error], bool]
+Transaction = Callable[[psycopg.Connection[Any], Sequence[Outcome]], Written]
 
 
 class Writer:
     """Owns the connection that writes. For one thread."""
 
-    def __init__(self, database: DatabaseSettings, model: LiveModel, review_within: timedelta) -> None:
+    def __init__(self, database: DatabaseSettings, transaction: Transaction) -> None:
         self.session = Session(database, "store")
-        self._model = model
-        self._review_within = review_within
+        self._transaction = transaction
 
     def write(self, outcomes: Sequence[Outcome], wait: Wait) -> list[Written]:
         """Make all outcomes durable. Returns what each transaction added.
@@ -41,7 +40,7 @@ class Writer:
         while pending:
             batch = pending[-1]
             try:
-                written.append(self._write_once(batch))
+                written.append(self._transaction(self.session.connection(), batch))
             except RowFault as fault:
                 pending[-1:] = _without(batch, fault.code, fault.detail, fault)
             except psycopg.Error as error:
@@ -60,10 +59,6 @@ class Writer:
 
     def close(self) -> None:
         self.session.discard()
-
-    def _write_once(self, outcomes: Sequence[Outcome]) -> Written:
-        now = datetime.now(UTC)
-        return write(self.session.connection(), Batch.of(outcomes), self._model, now, self._review_within)
 
 
 def _without(batch: list[Outcome], code: str, detail: str, error: Exception) -> list[list[Outcome]]:

@@ -60,6 +60,12 @@ BREAKER_OPEN = Gauge("reelsort_breaker_open", "1 while the breaker is open.", ["
 # decode children that died and were replaced
 DECODER_RESTARTS = Counter("reelsort_decoder_restarts_total", "Decode children replaced.", ["why"])
 
+# --- rescore -------------------------------------------------------------------------------------------------------
+# decisions that new evidence led to; where nothing would be published differently there is none
+RESCORED = Counter("reelsort_rescored_total", "Decisions made again and committed.", ["route", "reason"])
+# why: review_expired, over_budget
+TASKS_CLOSED = Counter("reelsort_review_tasks_closed_total", "Review tasks closed undecided.", ["why"])
+
 # --- outbox and relay ---------------------------------------------------------------------------------------------
 # rows waiting, due or not
 OUTBOX_ROWS = Gauge("reelsort_outbox_rows", "Rows in the outbox.", ["topic"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -11,7 +13,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-HUMAN: tuple[tuple[str, sa.types.TypeEngine], ...] = (
+HUMAN: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("human_revision", sa.Integer()),
     ("human_level1", sa.Text()),
     ("human_level2", sa.Text()),
@@ -23,12 +25,6 @@ HUMAN: tuple[tuple[str, sa.types.TypeEngine], ...] = (
 def upgrade() -> None:
     for name, type_ in HUMAN:
         op.add_column("current_labels", sa.Column(name, type_, nullable=True))
-    op.create_index(
-        "ix_current_labels_unsettled",
-        "current_labels",
-        ["author_id"],
-        postgresql_where=sa.text("source = 'model' AND status IN ('in_review', 'labelled_level1')"),
-    )
     op.add_column(
         "review_tasks", sa.Column("escalated", sa.Boolean(), server_default="false", nullable=False)
     )
@@ -99,6 +95,5 @@ def downgrade() -> None:
     for table in ("review_decisions", "reviewers", "engagement_snapshots", "author_history", "author_profiles"):
         op.drop_table(table)
     op.drop_column("review_tasks", "escalated")
-    op.drop_index("ix_current_labels_unsettled", "current_labels")
     for name, _ in reversed(HUMAN):
         op.drop_column("current_labels", name)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.decision.types import Decision, Reason, Route
 from schemas import ids
-from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, VideoPublished
+from schemas.events import LabelDecided, LabelStatus, ReviewRequested, ReviewWithdrawn, Trigger, VideoPublished
 from schemas.topics import EVENT_TYPES
 from schemas.wire import event_headers
 from stream.classify.stub import StubAnalyzer, stub_model
@@ -22,15 +22,17 @@ from stream.consumer.records import Record
 from stream.store import encoding as pg
 from stream.store import messages, rows
 from stream.store.messages import Announcer
-from stream.store.rows import Decided, RowBuilder
+from stream.store.rows import Cause, Decided, RowBuilder
 from stream.store.work import Dead, Input, Later, Origin
 from tests.stream.store.reading import fields_of, outbox_of
 
 NOW = datetime(2026, 5, 1, 12, 30, 15, 123456, UTC)
 MODEL = replace(stub_model(), epoch=7)
+CAUSE = Cause(Trigger.PUBLISH, MODEL.epoch)
 VIDEO = VideoPublished(
     video_id="视频-1", revision=3, author_id="a1", media_uri="file:///x.mp4", published_at=NOW - timedelta(days=1)
 )
+SEEN = rows.Seen(b'{"author": null}', b"{}", 2.0)
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -50,7 +52,9 @@ def decided(route: Route, audit: bool = False) -> Decided:
     )
     decision_id = ids.decision_bytes(VIDEO.video_id, VIDEO.revision, MODEL.model_id, "", "publish")
     key = pg.text(VIDEO.video_id)
-    return Decided(VIDEO, key, decision, decision_id, 5, TRACEPARENT, rows.top_k_json(decision, MODEL))
+    return Decided(
+        VIDEO, key, decision, decision_id, 5, TRACEPARENT, rows.top_k_json(decision, MODEL), np.full(4, 0.25)
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def decided(route: Route, audit: bool = False) -> Decided:
 def test_what_is_announced_is_a_label_that_shows_no_more_than_its_route_allows(
     route: Route, status: LabelStatus, level1: str | None, level2: str | None, confidence: float | None
 ) -> None:
-    sent = outbox_of(Announcer(MODEL, NOW).label(decided(route)))
+    sent = outbox_of(Announcer(MODEL, NOW, CAUSE).label(decided(route)))
     label = LabelDecided.model_validate_json(sent.value or b"", strict=True)
     assert (label.status, label.level1, label.level2, label.confidence) == (status, level1, level2, confidence)
     assert bool(label.top_k) is (route is not Route.REVIEW)
@@ -81,14 +85,14 @@ def test_what_is_announced_is_a_label_that_shows_no_more_than_its_route_allows(
 
 
 def test_every_field_of_the_label_contract_is_written() -> None:
-    sent = outbox_of(Announcer(MODEL, NOW).label(decided(Route.ACCEPT)))
+    sent = outbox_of(Announcer(MODEL, NOW, CAUSE).label(decided(Route.ACCEPT)))
     assert orjson.loads(sent.value or b"").keys() == LabelDecided.model_fields.keys()
-    asked = outbox_of(Announcer(MODEL, NOW).review(decided(Route.REVIEW), UUID(int=1).bytes, 0.5, NOW))
+    asked = outbox_of(Announcer(MODEL, NOW, CAUSE).review(decided(Route.REVIEW), UUID(int=1).bytes, 0.5, NOW))
     assert orjson.loads(asked.value or b"").keys() == ReviewRequested.model_fields.keys()
 
 
 def test_a_request_shows_the_models_answer_and_an_audit_hides_it() -> None:
-    announcer = Announcer(MODEL, NOW)
+    announcer = Announcer(MODEL, NOW, CAUSE)
     shown = outbox_of(announcer.review(decided(Route.REVIEW), UUID(int=1).bytes, 0.5, NOW + timedelta(hours=1)))
     hidden = outbox_of(announcer.review(decided(Route.ACCEPT, audit=True), UUID(int=2).bytes, 0.5, NOW))
     routed = ReviewRequested.model_validate_json(shown.value or b"", strict=True)
@@ -102,7 +106,7 @@ def test_a_request_shows_the_models_answer_and_an_audit_hides_it() -> None:
 
 
 def test_rows_have_the_columns_they_name() -> None:
-    builder = RowBuilder(MODEL, NOW)
+    builder = RowBuilder(MODEL, NOW, CAUSE)
     one = decided(Route.ACCEPT)
     analysis = StubAnalyzer()._analyse(VIDEO)
     (prediction,) = builder.predictions([(VIDEO, analysis)])
@@ -111,6 +115,8 @@ def test_rows_have_the_columns_they_name() -> None:
         (prediction, rows.PREDICTION_COLUMNS),
         (builder.decision(one), rows.DECISION_COLUMNS),
         (builder.label(one), rows.LABEL_COLUMNS),
+        (builder.label(replace(one, seen=SEEN, human=rows.HumanWord(1, "a", None, NOW))), rows.LABEL_COLUMNS),
+        (builder.history(one), rows.HISTORY_COLUMNS),
         (task, rows.TASK_COLUMNS),
     ):
         assert len(fields_of(row)) == columns.count(",") + 1

@@ -1,0 +1,1 @@
+"""The rescore job: what becomes known of authors and audiences reaches the labels."""

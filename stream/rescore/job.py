@@ -1,0 +1,191 @@
+"""The rescore job: profiles and snapshots into Postgres, and the labels they touch decided again. No model runs.
+
+records ─► read ─► one transaction a batch (stream/store/rescore.py) ─► done
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from models.bundle import Bundle, default_bundle
+from schemas.events import AuthorProfile, EngagementSnapshot
+from schemas.topics import AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS, TopicNames
+from schemas.wire import BadEvent, decode_event, traceparent_of
+from stream.classify.outage import Outage
+from stream.classify.stub import stub_model
+from stream.consumer.policy import StartPolicy
+from stream.consumer.records import Progress, Record, TopicPartition
+from stream.consumer.runtime import ConsumerRuntime
+from stream.kafka import group_id
+from stream.settings import Settings
+from stream.store import registry, rescore, tasks
+from stream.store.rescore import ReviewRules
+from stream.store.session import connect_or_explain
+from stream.store.work import Dead, Input, LiveModel, Observed, Origin, Outcome, Written
+from stream.store.writer import Writer
+from stream.telemetry import metrics
+from stream.telemetry.health import Health
+
+_log = logging.getLogger(__name__)
+
+NAME = "rescore"
+SUBSCRIBED = (AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS)
+CLOSE_S = 2.0
+
+
+class RescoreJob:
+    """stream.consumer.records.Job: one thread reads, writes and reports, in the order in which records came."""
+
+    def __init__(self, settings: Settings, model: LiveModel) -> None:
+        self._settings = settings.rescore
+        self._names = TopicNames(settings.kafka.topics)
+        self._stopping = threading.Event()
+        self._arrivals: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        self._unfinished = 0  # records taken and not yet reported, guarded by _changed
+        self._changed = threading.Condition()
+        self._overdue = Overdue(settings)
+        rules = review_rules(settings)
+
+        def transaction(connection: psycopg.Connection[Any], outcomes: Sequence[Outcome]) -> Written:
+            return rescore.write(connection, outcomes, model, datetime.now(UTC), rules)
+
+        self._writer = Writer(settings.database, transaction)
+        self._thread = threading.Thread(target=self._run, name="rescore", daemon=True)
+
+    def start(self, progress: Progress) -> None:
+        self._progress = progress
+        self._outage = Outage(progress, self._stopping)
+        self._thread.start()
+
+    def submit(self, records: Sequence[Record]) -> None:
+        with self._changed:
+            self._unfinished += len(records)
+        for record in records:
+            self._arrivals.put(record)
+
+    def drain(self, partitions: Collection[TopicPartition], deadline: float) -> None:
+        """All that is in hand, whatever its partition: batches mix them, and one takes milliseconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._unfinished == 0, max(0.0, deadline - time.monotonic()))
+
+    def abandon(self, partitions: Collection[TopicPartition]) -> None:
+        """What is left is done all the same: to decide again changes nothing, and the runtime counts it for nothing."""
+
+    def stop(self, deadline: float) -> None:
+        self.drain((), deadline)
+        self._stopping.set()
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if records := self._gather():
+                    self._handle(records)
+                self._outage.through(self._writer.session, self._overdue.sweep_when_due)
+        except Exception as error:
+            if not self._stopping.is_set():
+                self._progress.fail(error)
+        finally:
+            self._writer.close()
+
+    def _gather(self) -> list[Record]:
+        try:
+            records = [self._arrivals.get(timeout=0.2)]
+        except queue.Empty:
+            return []
+        until = time.monotonic() + self._settings.commit_linger_ms / 1000
+        while len(records) < self._settings.commit_batch:
+            try:
+                records.append(self._arrivals.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return records
+
+    def _handle(self, records: Sequence[Record]) -> None:
+        begun = time.perf_counter()
+        written = self._writer.write([read(record, self._names) for record in records], self._outage.wait)
+        self._outage.over()
+        self._progress.done(records)
+        with self._changed:
+            self._unfinished -= len(records)
+            self._changed.notify_all()
+        _report(written, len(records), time.perf_counter() - begun)
+
+
+class Overdue:
+    """Looks, once in a while, for tasks that nobody will decide in time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._every_s = settings.rescore.sweep_s
+        self._sweep = partial(tasks.expire, budget_per_h=settings.review.budget_per_h)
+        self._within = timedelta(hours=settings.review.deadline_h)
+        self._next = time.monotonic()
+
+    def sweep_when_due(self, connection: psycopg.Connection[Any]) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._every_s
+        for why, count in self._sweep(connection, now=datetime.now(UTC), within=self._within).items():
+            metrics.TASKS_CLOSED.labels(why).inc(count)
+            _log.info("%d review tasks were closed: %s", count, why)
+
+
+def review_rules(settings: Settings) -> ReviewRules:
+    return ReviewRules(timedelta(hours=settings.review.deadline_h), timedelta(hours=settings.review.cooldown_h))
+
+
+def read(record: Record, names: TopicNames) -> Outcome:
+    """The observation in a record, or its dead letter."""
+    origin = Origin(record.topic, record.partition, record.offset)
+    traceparent = traceparent_of(record.headers)
+    try:
+        event = decode_event(names.standard(record.topic), record.key, record.value, record.headers)
+    except BadEvent as error:
+        return Dead(Input(record, origin, None, 1, traceparent), error.code, error.detail, attempts=1)
+    assert isinstance(event, (AuthorProfile, EngagementSnapshot))
+    return Observed(Input(record, origin, event, 1, traceparent), event)
+
+
+def run(settings: Settings, stop: threading.Event, health: Health) -> None:
+    """Serve until `stop` is set. Raises UserError where something it needs is missing or out of reach."""
+    loaded = health.require("model", "loading")
+    if settings.classify.stub:
+        found, manifest = stub_model(), {"stub": True}
+    else:
+        bundle = Bundle.load(settings.inference.bundle or default_bundle())
+        found, manifest = registry.of_bundle(bundle), bundle.manifest.model_dump(mode="json")
+    with connect_or_explain(settings.database, "rescore-start") as connection:
+        model = registry.enter(connection, found, manifest)
+    loaded.met()
+    if model.policy.signals is None:
+        _log.warning("%s weighs no signals: evidence is kept, labels stay those of content alone", model.name)
+    names = TopicNames(settings.kafka.topics)
+    runtime = ConsumerRuntime(
+        settings,
+        group_id(settings, NAME),
+        [names.actual(topic) for topic in SUBSCRIBED],
+        RescoreJob(settings, model),
+        max_in_flight=settings.rescore.max_in_flight,
+        drain_s=settings.rescore.drain_s,
+        health=health,
+        start=StartPolicy(),
+    )
+    runtime.run(stop)
+
+
+def _report(written: Sequence[Written], records: int, seconds: float) -> None:
+    metrics.STAGE_SECONDS.labels("rescore").observe(seconds)
+    for transaction in written:
+        for (route, reason), count in transaction.decisions.items():
+            metrics.RESCORED.labels(route.value, reason).inc(count)
+        for code, count in transaction.dead.items():
+            metrics.DEAD_LETTERS.labels(code).inc(count)

@@ -1,0 +1,175 @@
+"""Stored predictions decided again, now that more is known. Pure: no connection, no clock, no model run.
+
+What comes out depends on what is stored alone, never on the order in which it came: a label moves where today's
+decision would publish something else, and where it would not, only the evidence beside it does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from models.decision.decide import decide, decide_many
+from models.decision.probabilities import DoubleArray
+from models.decision.signal_head import AUTHOR_GROUPS, signal_scores
+from models.decision.supersede import Standing, contradicts, supersedes
+from models.decision.types import ContentEvidence, Decision, Evidence, Reason, Route
+from schemas import ids
+from schemas.events import Trigger
+from stream.store import encoding as pg
+from stream.store.assemble import content_level1, human_conflict, standing_of
+from stream.store.effects import Effects, EffectsOf
+from stream.store.prior import Known
+from stream.store.rows import Cause, Decided, StoredVideo, priority_of, top_k_json
+from stream.store.signals import Signals, seen
+from stream.store.work import LiveModel
+
+WAIVED = (Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET)
+"""People were asked once and did not answer: the same doubt does not ask them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
+    whatever is published of them; waived: its reasons are of WAIVED; trigger: why it is looked at again."""
+
+    video: StoredVideo
+    traceparent: str | None
+    known: Known
+    label: Standing
+    model_id: str  # of the decision in force
+    route: Route
+    best: tuple[str, str | None]
+    waived: bool
+    content: ContentEvidence
+    signals: Signals
+    trigger: Trigger
+
+
+@dataclass(slots=True)
+class Reassessed:
+    """effects: of labels that move. evidence: JSON by video_id where nothing else moves; priorities: of open tasks;
+    questioned: videos whose human label people are asked about."""
+
+    effects: Effects = field(default_factory=Effects)
+    evidence: dict[str, bytes] = field(default_factory=dict)
+    priorities: dict[str, float] = field(default_factory=dict)
+    questioned: list[str] = field(default_factory=list)
+
+
+def reassess(
+    videos: Sequence[Labelled], model: LiveModel, now: datetime, deadline: datetime, cooldown: timedelta
+) -> Reassessed:
+    """Decide each again. Raises ValueError on a stored prediction that is none of this model's."""
+    found = Reassessed()
+    if not videos:
+        return found
+    contents = [each.content for each in videos]
+    evidences = [
+        Evidence(each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement)
+        for each in videos
+    ]
+    moved: dict[Cause, list[Decided]] = defaultdict(list)
+    asked: dict[Cause, list[Decided]] = defaultdict(list)
+    decisions = decide_many(evidences, model.policy)
+    shares = content_level1(contents, model)
+    for each, evidence, decided, share in zip(videos, evidences, decisions, shares, strict=True):
+        cause = Cause(each.trigger, each.label.promotion_epoch if each.model_id == model.model_id else model.epoch)
+        decision = human_conflict(decided, each.video.revision, each.known.human, model)
+        candidate = standing_of(decision, each.video.revision, model, cause.epoch)
+        if not each.label.human and _moves(each, decision, candidate, model):
+            moved[cause].append(_decided(each, decision, share, model, each.known.label_revision + 1))
+            continue
+        if each.label.human and (why := _objection(each, evidence, decision, model, now, cooldown)):
+            doubt = decision._replace(audit=False, reasons=(why,))
+            asked[cause].append(_decided(each, doubt, share, model, None))
+        if (weighed := seen(each.signals, decision, model)) is not None:
+            found.evidence[each.video.video_id] = weighed.full
+            if each.known.open_task is not None:
+                found.priorities[each.video.video_id] = priority_of(decision, model, weighed.reach)
+    known = {each.video.video_id: each.known for each in videos}
+    for cause in {**moved, **asked}:
+        following = EffectsOf(found.effects, model, now, deadline, cause)
+        following.decisions([*moved[cause], *asked[cause]], known)
+        for question in asked[cause]:
+            following.ask(question)
+            found.questioned.append(question.video.video_id)
+    return found
+
+
+def restated(
+    each: Labelled, model: LiveModel, now: datetime, deadline: datetime
+) -> tuple[Effects, tuple[str | None, str | None, int]]:
+    """The model's newest decision in the place of a human label that is taken back: what it causes, and the label's
+    level 1, level 2 and label_revision."""
+    free = replace(each, known=replace(each.known, human=None), trigger=Trigger.REVIEW)
+    evidence = Evidence(
+        each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement
+    )
+    decision = decide(evidence, model.policy)
+    share = content_level1([each.content], model)[0]
+    made = _decided(free, decision, share, model, each.known.label_revision + 1)
+    effects = Effects()
+    following = EffectsOf(effects, model, now, deadline, Cause(Trigger.REVIEW, model.epoch))
+    following.decisions([made], {each.video.video_id: free.known})
+    standing = standing_of(decision, each.video.revision, model)
+    return effects, (standing.level1, standing.level2, each.known.label_revision + 1)
+
+
+def _decided(
+    each: Labelled, decision: Decision, share: DoubleArray, model: LiveModel, label_revision: int | None
+) -> Decided:
+    """Its id names the label it makes, or the human one it questions: done twice, it is the same decision."""
+    revision = each.known.label_revision if label_revision is None else label_revision
+    return Decided(
+        video=each.video,
+        key=pg.text(each.video.video_id),
+        decision=decision,
+        decision_id=ids.decision_id(
+            each.video.video_id, each.video.revision, model.model_id, "", each.trigger.value, revision
+        ).bytes,
+        label_revision=label_revision,
+        traceparent=each.traceparent,
+        top_k=top_k_json(decision, model),
+        content_level1=share,
+        seen=seen(each.signals, decision, model),
+        human=each.known.human,
+    )
+
+
+def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveModel) -> bool:
+    """Whether something else would be published, or shown to people, than is now."""
+    if not supersedes(each.label, candidate) or (each.waived and decision.route is Route.REVIEW):
+        return False
+    if decision.route is not each.route:
+        return True
+    if decision.route is Route.REVIEW:
+        return each.best != (model.level1[decision.level1], model.level2[decision.level2])
+    return (each.label.level1, each.label.level2) != (candidate.level1, candidate.level2)
+
+
+def _objection(
+    each: Labelled, evidence: Evidence, decision: Decision, model: LiveModel, now: datetime, cooldown: timedelta
+) -> Reason | None:
+    """Why people look again at what one of them said: once for each label, not at once, and only where signals, which
+    the reviewer did not have, speak for the decision's answer by more than the margin."""
+    human, rules = each.known.human, model.policy.signals
+    if human is None or human.questioned_at is not None or each.known.open_task is not None or rules is None:
+        return None
+    if now - human.said_at < cooldown or not contradicts(each.label, standing_of(decision, human.revision, model)):
+        return None
+    said = (
+        [model.level2.index(human.level2)]
+        if human.level2 in model.level2
+        else np.flatnonzero(model.policy.parent == model.level1.index(human.level1 or "")).tolist()
+    )
+    scores = signal_scores(rules.head, [evidence], model.policy.parent).values[:, 0]
+    pull = scores[:, decision.level2] - scores[:, said].max(axis=1)
+    prior, engagement = pull[: len(AUTHOR_GROUPS)].sum(), pull[len(AUTHOR_GROUPS) :].sum()
+    if prior + engagement < rules.margin:
+        return None
+    return Reason.ENGAGEMENT_CONFLICT if engagement >= prior else Reason.PRIOR_CONFLICT

@@ -1,0 +1,275 @@
+"""New evidence in, labels decided again. The order of effects is the docstring of write()."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+
+from models.decision.supersede import Standing
+from models.decision.types import ContentEvidence, Route
+from schemas.events import AuthorProfile, EngagementSnapshot, Trigger
+from stream import boundaries
+from stream.store import encoding as pg
+from stream.store import letters
+from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
+from stream.store.prior import Known
+from stream.store.reassess import WAIVED, Labelled, Reassessed, reassess
+from stream.store.rows import HumanWord, StoredVideo
+from stream.store.signals import NO_SIGNALS_KNOWN, PROFILE_WINDOW, lock_authors, read_signals
+from stream.store.transaction import append, copy_rows
+from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+PROFILES_KEPT = 20  # versions of an author's profile, for videos that come late
+CONCERNED = 1000  # videos of an author that a new profile looks at again: the newest; nobody publishes more in a window
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRules:
+    """within: how long a task may wait for people; cooldown: how long a human label is not questioned."""
+
+    within: timedelta
+    cooldown: timedelta
+
+
+def write(
+    connection: Connection, outcomes: Sequence[Outcome], model: LiveModel, now: datetime, rules: ReviewRules
+) -> Written:
+    """Store what a batch of observations says and decide again what it touches. The connection is in autocommit mode.
+
+    1. profiles, in a transaction of their own that holds their authors' locks alone: whoever decided without them has
+       committed by its end, and whoever decides later sees them.
+    2. videos: those with a snapshot, and those that a profile of the batch counts for, published at most its window
+       before it: were the accepted ones left out, it would matter which came first. Locked in sorted order; a video not
+       published yet is remembered as revision -1, so that what is in flight waits for this transaction, and reads what
+       it wrote, or is waited for.
+    3. snapshots: the one with the most plays wins, of equals the newest.
+    4. decide again, from stored predictions and the newest evidence, whether or not this batch changed any: what a
+       killed process wrote in step 1 or 3 may never have been looked at.
+    5. decisions, labels, tasks, outbox as classify does; where nothing would be published differently, the evidence
+       beside the label and the priority of its task alone.
+    6. dead letters; commit. Only then may offsets be committed.
+
+    Raises psycopg.Error; nothing but profiles is written then.
+    """
+    profiles = [each.event for each in outcomes if isinstance(each, Observed) and isinstance(each.event, AuthorProfile)]
+    snapshots = _newest(each.event for each in outcomes if isinstance(each, Observed))
+    dead = [each for each in outcomes if isinstance(each, Dead)]
+    if profiles:
+        with connection.transaction(), connection.cursor() as cursor:
+            _store_profiles(cursor, profiles)
+        boundaries.reached("after_profiles")
+    records: list[OutboxRow] = []
+    with connection.transaction(), connection.cursor() as cursor:
+        watched = {snapshot.video_id for snapshot in snapshots}
+        touched = watched | _concerned(cursor, profiles)
+        _lock(cursor, touched)
+        _store_snapshots(cursor, snapshots, now)
+        current = of_now(cursor, model)
+        found = reassess(
+            read_labelled(cursor, sorted(touched), watched, current), current, now, now + rules.within, rules.cooldown
+        )
+        append(cursor, found.effects, now)
+        _update(cursor, found, now)
+        written = letters.write(cursor, dead, now, records)
+        copy_rows(cursor, "outbox", OUTBOX_COLUMNS, [*found.effects.outbox, pg.rows(OUTBOX_COLUMNS, records)])
+        boundaries.reached("before_commit")
+    boundaries.reached("after_commit")
+    return Written(decisions=found.effects.taken, dead=Counter(each.code for each in written), removed=0)
+
+
+def _newest(events: Any) -> list[EngagementSnapshot]:
+    """Of each video's revision the snapshot that would win anyway: one statement cannot write a row twice."""
+    best: dict[tuple[str, int], EngagementSnapshot] = {}
+    for event in events:
+        if isinstance(event, EngagementSnapshot):
+            key = (event.video_id, event.revision)
+            held = best.get(key)
+            if held is None or (held.plays, held.seq) < (event.plays, event.seq):
+                best[key] = event
+    return [best[key] for key in sorted(best)]
+
+
+_PROFILE = """
+INSERT INTO author_profiles (author_id, seq, as_of, main_vertical, interests, verified, certification, followers)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (author_id, seq) DO NOTHING
+"""
+_PRUNE = """
+DELETE FROM author_profiles p USING unnest(%s::text[]) AS k(author_id)
+ WHERE p.author_id = k.author_id
+   AND p.seq < (SELECT min(seq) FROM (SELECT seq FROM author_profiles n WHERE n.author_id = k.author_id
+                                       ORDER BY seq DESC LIMIT %s) AS newest)
+"""
+
+
+def _store_profiles(cursor: Cursor, profiles: Sequence[AuthorProfile]) -> None:
+    authors = sorted({profile.author_id for profile in profiles})
+    lock_authors(cursor, authors, to_write=True)
+    cursor.executemany(
+        _PROFILE,
+        [
+            (
+                each.author_id,
+                each.seq,
+                each.updated_at,
+                each.main_vertical,
+                Jsonb([interest.model_dump() for interest in each.interests]),
+                each.verified,
+                each.certification,
+                each.followers,
+            )
+            for each in sorted(profiles, key=lambda profile: (profile.author_id, profile.seq))
+        ],
+    )
+    cursor.execute(_PRUNE, [authors, PROFILES_KEPT])
+
+
+_CONCERNED = """
+SELECT h.video_id
+  FROM unnest(%s::text[], %s::timestamptz[]) AS k(author_id, as_of)
+ CROSS JOIN LATERAL (SELECT h.video_id FROM author_history h
+                      WHERE h.author_id = k.author_id AND h.published_at >= k.as_of - %s
+                      ORDER BY h.published_at DESC LIMIT %s) AS h
+"""
+
+
+def _concerned(cursor: Cursor, profiles: Sequence[AuthorProfile]) -> set[str]:
+    """The labelled videos that these profiles count for."""
+    if not profiles:
+        return set()
+    authors, moments = [each.author_id for each in profiles], [each.updated_at for each in profiles]
+    cursor.execute(_CONCERNED, [authors, moments, PROFILE_WINDOW, CONCERNED])
+    return {video_id for (video_id,) in cursor}
+
+
+# A conflict locks even where its WHERE leaves the row as it is, and waits for whoever is inserting the same video.
+_LOCK = """
+INSERT INTO videos AS v (video_id, revision, author_id, media_uri, published_at, title, payload)
+SELECT video_id, -1, '', '', 'epoch', '', '{}' FROM unnest(%b::text[]) AS k(video_id) ORDER BY video_id COLLATE "C"
+ON CONFLICT (video_id) DO UPDATE SET revision = v.revision WHERE false
+"""
+
+
+def _lock(cursor: Cursor, video_ids: set[str]) -> None:
+    if video_ids:
+        cursor.execute(_LOCK, [pg.text_column([pg.text(video_id) for video_id in sorted(video_ids)])])
+
+
+_SNAPSHOT = """
+INSERT INTO engagement_snapshots AS e (video_id, revision, seq, plays, snapshot, received_at)
+SELECT k.video_id, k.revision, k.seq, k.plays, k.snapshot, %s
+  FROM unnest(%b::text[], %b::int4[], %s::int8[], %s::int8[], %b::json[]) AS k(video_id, revision, seq, plays, snapshot)
+  JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
+ON CONFLICT (video_id, revision) DO UPDATE
+   SET seq = excluded.seq, plays = excluded.plays, snapshot = excluded.snapshot, received_at = excluded.received_at
+ WHERE (excluded.plays, excluded.seq) > (e.plays, e.seq)
+"""
+
+
+def _store_snapshots(cursor: Cursor, snapshots: Sequence[EngagementSnapshot], now: datetime) -> None:
+    if not snapshots:
+        return
+    cursor.execute(
+        _SNAPSHOT,
+        [
+            now,
+            pg.text_column([pg.text(each.video_id) for each in snapshots]),
+            pg.int4_column([pg.int4(each.revision) for each in snapshots]),
+            [each.seq for each in snapshots],
+            [each.plays for each in snapshots],
+            pg.json_column([pg.data(each.model_dump_json().encode()) for each in snapshots]),
+        ],
+    )
+
+
+def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
+    """The model under its newest promotion: a rollback takes effect here without a restart."""
+    row = cursor.execute("SELECT max(epoch) FROM promotions WHERE model_id = %s", [model.model_id]).fetchone()
+    return model if row is None or row[0] is None else replace(model, epoch=row[0])
+
+
+# What a newer promotion decided is not ours to decide again.
+_LABELLED = """
+SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
+       c.promotion_epoch, c.source = 'human', c.level1, c.level2, c.label_revision, c.model_id,
+       d.route, d.level1, d.level2, d.reasons && %s, t.task_id, p.level1_logits, p.level2_logits,
+       c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
+  FROM unnest(%b::text[]) AS k(video_id)
+  JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
+  JOIN current_labels c ON c.video_id = k.video_id AND c.revision = v.revision AND c.promotion_epoch <= %s
+  JOIN decisions d ON d.video_id = k.video_id AND d.decision_id = c.decision_id
+  JOIN predictions p ON p.video_id = k.video_id AND p.revision = v.revision AND p.encoder_id = %s
+  LEFT JOIN review_tasks t ON t.video_id = k.video_id AND t.state = 'open'
+ ORDER BY k.video_id COLLATE "C"
+"""
+
+
+def read_labelled(cursor: Cursor, video_ids: Sequence[str], watched: set[str], model: LiveModel) -> list[Labelled]:
+    """Those of the videos, which the caller has locked, whose label this model may decide again: its stored prediction
+    is there, and no newer promotion has decided. watched: those that have a new snapshot."""
+    if not video_ids:
+        return []
+    keys = pg.text_column([pg.text(video_id) for video_id in video_ids])
+    cursor.execute(_LABELLED, [[reason.value for reason in WAIVED], keys, model.epoch, model.encoder_id])
+    rows = cursor.fetchall()
+    videos = [StoredVideo(*row[:4]) for row in rows]
+    signals = read_signals(cursor, videos, model, watched=[(video.video_id, video.revision) for video in videos])
+    return [
+        _labelled(
+            video,
+            row[4:],
+            signals.get((video.video_id, video.revision), NO_SIGNALS_KNOWN),
+            Trigger.ENGAGEMENT if video.video_id in watched else Trigger.AUTHOR,
+        )
+        for video, row in zip(videos, rows, strict=True)
+    ]
+
+
+def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Trigger) -> Labelled:
+    traceparent, epoch, is_human, level1, level2, label_revision, model_id, route, *best_and_rest = row
+    best1, best2, waived, task, one, two, *said = best_and_rest
+    label = Standing(video.revision, epoch, is_human, level1, level2)
+    return Labelled(
+        video=video,
+        traceparent=traceparent,
+        known=Known(False, label, label_revision, task, None if said[0] is None else HumanWord(*said)),
+        label=label,
+        model_id=model_id,
+        route=Route(route),
+        best=(best1, best2),
+        waived=waived,
+        content=ContentEvidence(np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")),
+        signals=signals,
+        trigger=trigger,
+    )
+
+
+_EVIDENCE = """
+UPDATE current_labels c SET evidence = k.evidence
+  FROM unnest(%s::text[], %s::jsonb[]) AS k(video_id, evidence)
+ WHERE c.video_id = k.video_id AND c.evidence IS DISTINCT FROM k.evidence
+"""
+_PRIORITY = """
+UPDATE review_tasks t SET priority = k.priority FROM unnest(%s::text[], %s::float8[]) AS k(video_id, priority)
+ WHERE t.video_id = k.video_id AND t.state = 'open' AND t.priority <> k.priority
+"""
+_QUESTIONED = "UPDATE current_labels SET questioned_at = %s WHERE video_id = ANY(%s)"
+
+
+def _update(cursor: Cursor, found: Reassessed, now: datetime) -> None:
+    if found.evidence:
+        cursor.execute(_EVIDENCE, [list(found.evidence), [value.decode() for value in found.evidence.values()]])
+    if found.priorities:
+        cursor.execute(_PRIORITY, [list(found.priorities), list(found.priorities.values())])
+    if found.questioned:
+        cursor.execute(_QUESTIONED, [now, found.questioned])

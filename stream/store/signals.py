@@ -1,0 +1,163 @@
+"""What is known of videos besides their content: read under their locks, newest first, and told as evidence.
+
+A video is judged by the newest profile of its author that is not much younger than itself, by the author's videos
+published before it, and by the engagement of its own revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import psycopg
+
+from models.decision.evidence import author_evidence, engagement_evidence, evidence_json
+from models.decision.priority import reach_of
+from models.decision.types import AuthorEvidence, Decision, EngagementEvidence, FloatArray
+from schemas.events import AuthorProfile, EngagementSnapshot, InterestWeight
+from schemas.ids import shard_of
+from stream.store import encoding as pg
+from stream.store.prior import Key, key_columns
+from stream.store.rows import Seen, Subject
+from stream.store.work import LiveModel
+
+Cursor = psycopg.Cursor[Any]
+
+PROFILE_WINDOW = timedelta(days=7)  # a profile this much younger than a video still speaks for it
+HISTORY_VIDEOS = 64  # of an author: the newest before the video
+
+
+class Signals(NamedTuple):
+    """Of one video; reach is for its task's priority."""
+
+    author: AuthorEvidence | None = None
+    engagement: EngagementEvidence | None = None
+    reach: float = reach_of(None, None)
+
+
+NO_SIGNALS_KNOWN = Signals()
+
+_AUTHORS_LOCK = 0x617574  # 'aut': the first half of the advisory locks' keys
+_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s, shard) FROM unnest(%s::int4[]) AS shard"
+_LOCK_EXCLUSIVE = "SELECT pg_advisory_xact_lock(%s, shard) FROM unnest(%s::int4[]) AS shard"
+
+
+def lock_authors(cursor: Cursor, author_ids: Iterable[str], *, to_write: bool) -> None:
+    """Before any video is locked: whoever decides shares the lock of its authors' shards, whoever writes profiles has
+    it alone. So a profile is seen by a decision, or its writer sees the decided video."""
+    shards = sorted({shard_of(author_id) for author_id in author_ids})
+    cursor.execute(_LOCK_EXCLUSIVE if to_write else _LOCK_SHARED, [_AUTHORS_LOCK, shards])
+
+
+_PROFILES = """
+SELECT k.video_id, p.seq, p.as_of, p.main_vertical, p.interests, p.verified, p.certification, p.followers
+  FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) AS k(video_id, author_id, published_at)
+ CROSS JOIN LATERAL (SELECT * FROM author_profiles p
+                      WHERE p.author_id = k.author_id AND p.as_of <= k.published_at + %s
+                      ORDER BY p.seq DESC LIMIT 1) AS p
+"""
+_HISTORY = """
+SELECT k.video_id, string_agg(h.level1, '' ORDER BY h.published_at DESC, h.video_id)
+  FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) AS k(video_id, author_id, published_at)
+ CROSS JOIN LATERAL (SELECT h.level1, h.published_at, h.video_id FROM author_history h
+                      WHERE h.author_id = k.author_id AND h.published_at < k.published_at
+                        AND h.video_id <> k.video_id AND h.taxonomy_id = %s
+                      ORDER BY h.published_at DESC, h.video_id LIMIT %s) AS h
+ GROUP BY k.video_id
+"""
+_SNAPSHOTS = """
+SELECT e.video_id, e.revision, e.snapshot
+  FROM unnest(%b::text[], %b::int4[]) AS k(video_id, revision)
+  JOIN engagement_snapshots e USING (video_id, revision)
+"""
+
+
+def read_signals(
+    cursor: Cursor, videos: Sequence[Subject], model: LiveModel, *, watched: Sequence[Key]
+) -> dict[Key, Signals]:
+    """Of each video that has any; `watched` are those of `videos` that may have engagement: one just inserted has
+    none."""
+    if model.policy.signals is None or not videos:
+        return {}
+    columns = (
+        pg.text_column([pg.text(video.video_id) for video in videos]),
+        pg.text_column([pg.text(video.author_id) for video in videos]),
+        pg.timestamptz_column([pg.timestamptz(video.published_at) for video in videos]),
+    )
+    cursor.execute(_PROFILES, [*columns, PROFILE_WINDOW])
+    authors = {video.video_id: video.author_id for video in videos}
+    profiles = {video_id: _profile(authors[video_id], *rest) for video_id, *rest in cursor}
+    cursor.execute(_HISTORY, [*columns, model.taxonomy_id, HISTORY_VIDEOS])
+    histories = {video_id: _sum_of(levels, len(model.level1)) for video_id, levels in cursor}
+    snapshots = _read_snapshots(cursor, watched)
+    return {
+        (video.video_id, video.revision): _signals(
+            profiles.get(video.video_id),
+            histories.get(video.video_id),
+            snapshots.get((video.video_id, video.revision)),
+            model,
+        )
+        for video in videos
+        if video.video_id in profiles or video.video_id in histories or (video.video_id, video.revision) in snapshots
+    }
+
+
+def _read_snapshots(cursor: Cursor, watched: Sequence[Key]) -> Mapping[Key, EngagementSnapshot]:
+    if not watched:
+        return {}
+    cursor.execute(_SNAPSHOTS, key_columns(watched))
+    return {(video_id, revision): EngagementSnapshot.model_validate(stored) for video_id, revision, stored in cursor}
+
+
+def _profile(author_id: str, seq: int, as_of: Any, main: str | None, interests: Any, *rest: Any) -> AuthorProfile:
+    verified, certification, followers = rest
+    return AuthorProfile.model_construct(
+        author_id=author_id,
+        seq=seq,
+        main_vertical=main,
+        interests=tuple(InterestWeight.model_construct(**each) for each in interests),
+        verified=verified,
+        certification=certification,
+        followers=followers,
+        updated_at=as_of,
+    )
+
+
+def _sum_of(levels: bytes, n_level1: int) -> FloatArray:
+    """[C1]: soft counts over the videos whose shares follow one another in `levels`."""
+    shares = np.frombuffer(levels, "<f4").reshape(-1, n_level1)
+    return np.asarray(shares.sum(axis=0, dtype=np.float64), np.float32)
+
+
+def _signals(
+    profile: AuthorProfile | None, history: FloatArray | None, snapshot: EngagementSnapshot | None, model: LiveModel
+) -> Signals:
+    return Signals(
+        author_evidence(profile, history, model.level1),
+        None if snapshot is None else engagement_evidence(snapshot, model.level1),
+        reach_of(profile.followers if profile else None, snapshot.plays if snapshot else None),
+    )
+
+
+def seen(signals: Signals, decision: Decision, model: LiveModel) -> Seen | None:
+    """What a decision saw, and what that did; None where it saw its content alone."""
+    if signals.author is None and signals.engagement is None:
+        return None
+    content = decision.content
+    done: dict[str, Any] = {
+        "moved": decision.moved,
+        "contributions": dict(decision.contributions),
+        "content": None
+        if content is None
+        else {
+            "route": content.route,
+            "level1": model.level1[content.level1],
+            "level2": model.level2[content.level2],
+            "probability": content.probability,
+        },
+    }
+    values = evidence_json(signals.author, signals.engagement, model.level1)
+    return Seen(orjson.dumps(values | done), orjson.dumps(done), signals.reach)
