@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from confluent_kafka import KafkaError, Message, Producer
 from pydantic import ValidationError
 
-from schemas.errors import ExitCode, UserError
+from schemas.errors import UserError
 from schemas.events import VideoPublished
 from schemas.manifest import ManifestRow
 from schemas.topics import VIDEO_PUBLISHED, TopicNames
-from schemas.wire import EncodedEvent, encode_event
-from stream.kafka import connect, producer_config, require_topics
+from schemas.wire import encode_event
+from stream.kafka import require_topics
+from stream.sender import Sender, paced
 from stream.settings import Settings
 
 CONTAINERS = frozenset({".mp4", ".mov", ".webm", ".mkv"})
 SOURCE = "/reelsort/publish"
-DELIVERY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,63 +134,11 @@ def publish(
     """
     topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
     require_topics(settings, [topic])
-    sender = _Sender(settings, topic)
+    sender = Sender(settings, "publish", "publish again when the broker is well: what arrived twice is decided once")
     begun = time.monotonic()
-    for video in _paced((event_of(row, media_root, uri_prefix) for row in rows), rate, sender):
+    for video in paced((event_of(row, media_root, uri_prefix) for row in rows), rate, sender.serve):
         on_send(video)
-        sender.send(
-            encode_event(video, ce_id=f"{video.video_id}/{video.revision}", source=SOURCE, time=video.published_at)
-        )
+        ce_id = f"{video.video_id}/{video.revision}"
+        sender.send(topic, encode_event(video, ce_id=ce_id, source=SOURCE, time=video.published_at))
     sender.finish()
     return Published(sender.delivered, time.monotonic() - begun)
-
-
-def _paced(events: Iterable[VideoPublished], rate: float | None, sender: _Sender) -> Iterator[VideoPublished]:
-    begun = time.monotonic()
-    for number, event in enumerate(events):
-        while rate is not None and (ahead := begun + number / rate - time.monotonic()) > 0:
-            sender.serve(min(ahead, 0.1))
-        yield event
-
-
-class _Sender:
-    """A producer that counts what was acknowledged and remembers the first thing that was not."""
-
-    def __init__(self, settings: Settings, topic: str) -> None:
-        config = producer_config(settings, "publish") | {"message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000)}
-        self._producer = connect(Producer, config)
-        self._topic = topic
-        self._refused: KafkaError | None = None
-        self.delivered = 0
-
-    def send(self, event: EncodedEvent) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic, event.value, event.key, headers=[*event.headers], on_delivery=self._on_delivery
-                )
-            except BufferError:  # the client's queue is full: let it send, then go on
-                self.serve(0.1)
-            else:
-                break
-        self.serve(0)
-
-    def serve(self, seconds: float) -> None:
-        self._producer.poll(seconds)
-        if self._refused is not None:
-            raise UserError(
-                f"an event was not acknowledged: {self._refused.str()}; {self.delivered} were",
-                "publish again when the broker is well: what arrived twice is decided once",
-                ExitCode.UNREACHABLE,
-            )
-
-    def finish(self) -> None:
-        while self._producer.flush(1.0):
-            self.serve(0)
-        self.serve(0)
-
-    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        if error is None:
-            self.delivered += 1
-        else:
-            self._refused = self._refused or error

@@ -113,9 +113,15 @@ def draw_actions(
     if plays and attack.spam:
         actions += _spam(seed, row, round(plays * attack.spam))
     if plays and attack.brigading:
-        fakes = max(1, round(plays * attack.brigading / (1.0 - attack.brigading)))
-        actions += _brigade(seed, row, fakes, attack.wrong or wrong_class(seed, row))
+        actions += _brigade(seed, row, _fakes(plays, attack.brigading), attack.wrong or wrong_class(seed, row))
     return iter(sorted(actions, key=lambda action: action.occurred_at))
+
+
+def viewers(plays: int, attack: Attack) -> int:
+    """How many plays draw_actions() gives for so many honest ones."""
+    if not plays:
+        return 0
+    return plays + (_SPAMMERS if attack.spam else 0) + (_fakes(plays, attack.brigading) if attack.brigading else 0)
 
 
 def wrong_class(seed: int, row: ManifestRow) -> str:
@@ -211,6 +217,11 @@ def _spam(seed: int, row: ManifestRow, count: int) -> list[EngagementAction]:
         at = begun + _BURST_S * rng.random()
         actions.append(made.action("comment", at, number, comment_text=comments.spam(rng)))
     return actions
+
+
+def _fakes(plays: int, share: float) -> int:
+    """How many must join so that they are this share of all."""
+    return max(1, round(plays * share / (1.0 - share)))
 
 
 def _brigade(seed: int, row: ManifestRow, fakes: int, wrong: str) -> list[EngagementAction]:

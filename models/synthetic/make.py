@@ -76,7 +76,7 @@ def make_dataset(
         with _appearing(out) as folder:
             items = list(_render_all(folder, options, processes, progress))
             description = _describe(options, items)
-            rows = [_manifest_row(item) for item in items]
+            rows = [manifest_row(item) for item in items]
             (folder / MANIFEST).write_text(_lines(rows), encoding="utf-8")
             (folder / SIGNALS).write_text(_signals(options.seed, rows), encoding="utf-8")
             (folder / DATASET).write_text(
@@ -222,7 +222,8 @@ def _path(item: Item) -> str:
     return f"{item.split}/{item.video_id}.mp4"
 
 
-def _manifest_row(item: Item) -> ManifestRow:
+def manifest_row(item: Item) -> ManifestRow:
+    """The line of an item."""
     return ManifestRow(
         video_id=item.video_id,
         author_id=item.author_id,

@@ -1,20 +1,24 @@
 """A dataset is whole or absent, the same for the same seed, and made of files that decode."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import psutil
 import pytest
 
+from models.synthetic.design import Noise
 from models.synthetic.make import DATASET, MANIFEST, DatasetOptions, make_dataset
+from models.training.signals_file import read_signals
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow
+from schemas.manifest import SIGNALS, ManifestRow
 from tests.support.waiting import wait_until
 
 OPTIONS = DatasetOptions(seed=4, counts={"train": 12, "test": 8})
@@ -70,6 +74,35 @@ def test_a_dataset_that_is_there_already_is_left_as_it_is(made: Path) -> None:
     make_dataset(made, OPTIONS, progress=steps.append)
     assert (made / DATASET).stat().st_mtime_ns == before
     assert sum(steps) == 20
+
+
+def test_every_video_has_signals_that_training_can_read(made: Path) -> None:
+    signals = read_signals(made)
+    assert list(signals) == [(row.video_id, 0) for row in rows(made)]
+    assert any(row.snapshots for row in signals.values())
+    for row in rows(made):
+        profile = signals[row.video_id, 0].profile
+        assert profile is not None
+        assert profile.author_id == row.author_id
+        assert profile.updated_at <= row.published_at
+
+
+def test_a_dataset_made_before_there_were_signals_gains_them_and_changes_in_nothing_else(
+    made: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(made, tmp_path / "old")
+    (old / SIGNALS).unlink()
+    kept = {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()}
+    make_dataset(old, OPTIONS)
+    assert (old / SIGNALS).read_bytes() == (made / SIGNALS).read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file() and path in kept} == kept
+    assert len(list(old.iterdir())) == len(list(made.iterdir()))
+
+
+def test_an_ambiguous_dataset_is_another_dataset(made: Path) -> None:
+    with pytest.raises(UserError, match="holds something else"):
+        make_dataset(made, replace(OPTIONS, noise=Noise(ambiguous=0.5)))
+    assert "ambiguous" not in (made / DATASET).read_text("utf-8")
 
 
 def test_a_folder_with_something_else_is_refused(made: Path) -> None:

@@ -125,6 +125,29 @@ def test_no_modality_can_be_spared(items: list[Item]) -> None:
         assert found[alone] < 0.6
 
 
+def test_an_ambiguous_item_shows_its_topic_alone() -> None:
+    noise = replace(NOISE, ambiguous=0.5)
+    drawn = [draw_item(5, "train", index, noise) for index in range(1000)]
+    ambiguous = [item for item in drawn if item.factors["ambiguous"]]
+    share_is(len(ambiguous), len(drawn), 0.5)
+    for item in ambiguous:
+        scene = item.scene
+        assert scene.shape is scene.direction is scene.tone is None
+        assert all(item.factors[name]["state"] != FieldState.CLASS for name in noise.fields)
+        assert phrases().class_names[item.truth] not in (scene.caption, *item.ocr)
+
+
+def test_how_many_items_are_ambiguous_moves_none_of_the_others(items: list[Item]) -> None:
+    """So a dataset of before is the same today, and two shares can be compared item by item."""
+    noise = replace(NOISE, ambiguous=0.3)
+    for index, plain in enumerate(items[:300]):
+        item = draw_item(5, "train", index, noise)
+        assert "ambiguous" not in plain.factors
+        assert (item.truth, item.author_id, item.label) == (plain.truth, plain.author_id, plain.label)
+        if not item.factors["ambiguous"]:
+            assert replace(item, factors=plain.factors) == plain
+
+
 def test_without_noise_the_oracle_is_always_right() -> None:
     clean = Noise(
         **{name: replace(field, noisy=1e-12, silent=0.0) for name, field in NOISE.fields.items()},

@@ -1,0 +1,1 @@
+"""The platform around reelsort, played: authors' profiles and what viewers of generated videos do."""
