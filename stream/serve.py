@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 JOBS: Mapping[str, str] = {
     "classify": "stream.classify.job",
     "relay": "stream.relay.job",
+    "signals": "stream.signals.job",
 }
 """Every job and its module. A new job is a module with `run`, and a line here."""
 
