@@ -32,6 +32,7 @@ JOBS: Mapping[str, str] = {
     "classify": "stream.classify.job",
     "rescore": "stream.rescore.job",
     "relay": "stream.relay.job",
+    "signals": "stream.signals.job",
 }
 """Every job and its module. A new job is a module with `run`, and a line here."""
 

@@ -116,6 +116,19 @@ class RelaySettings(_Group):
     backlog_alarm: Annotated[int, Field(ge=1)] = 100_000
 
 
+class SignalsSettings(_Group):
+    """Engagement added up. `generation` names group and changelog: a higher one counts every video anew."""
+
+    generation: Annotated[int, Field(ge=0, lt=2**22)] = 0
+    batch: Annotated[int, Field(ge=1)] = 2000  # actions of one round: one write for each video in it
+    linger_ms: Annotated[float, Field(gt=0.0)] = 100.0  # how long a round that is not full waits
+    debounce_s: Annotated[float, Field(ge=0.0)] = 10.0  # at most one snapshot of a video in this time
+    late_s: Annotated[float, Field(ge=0.0)] = 300.0  # what changed without crossing a threshold is told by then
+    expire_after_h: Annotated[float, Field(gt=0.0)] = 720.0  # a video without actions for this long is forgotten
+    sweep_s: Annotated[float, Field(gt=0.0)] = 600.0  # how often such videos are looked for
+    recovery_alarm_s: Annotated[float, Field(gt=0.0)] = 300.0  # a recovery that takes longer; after twice it we end
+
+
 class AdminSettings(_Group):
     """/livez, /readyz, /metrics. Loopback unless configured; port 0 picks a free one and logs it."""
 
@@ -143,6 +156,7 @@ class Settings(BaseSettings):
     rescore: RescoreSettings = RescoreSettings()
     review: ReviewSettings = ReviewSettings()
     relay: RelaySettings = RelaySettings()
+    signals: SignalsSettings = SignalsSettings()
     admin: AdminSettings = AdminSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

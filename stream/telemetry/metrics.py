@@ -81,3 +81,20 @@ RELAY_TRANSACTIONS = Counter("reelsort_relay_transactions_total", "Kafka transac
 RELAY_HELD = Gauge("reelsort_relay_held", "1 while rows of a topic are held back because it refuses them.", ["topic"])
 # shard groups owned by this process
 RELAY_GROUPS = Gauge("reelsort_relay_groups_owned", "Shard groups this process owns.")
+
+# --- signals ------------------------------------------------------------------------------------------------------
+# outcome: applied; repeated, read again after a crash; outdated, of a revision that was replaced; or the stable word
+# of what is wrong with one that is no action
+ACTIONS = Counter("reelsort_signals_actions_total", "Actions read.", ["outcome"])
+# acknowledged by Kafka
+SNAPSHOTS = Counter("reelsort_signals_snapshots_total", "Snapshots told.")
+# in the table of this process
+SIGNALS_VIDEOS = Gauge("reelsort_signals_videos", "Videos in the table.")
+# changed, and not told yet
+SIGNALS_DIRTY = Gauge("reelsort_signals_dirty_videos", "Videos of which a snapshot is to be told.")
+# forgotten after signals.expire_after_h without an action
+SIGNALS_EXPIRED = Counter("reelsort_signals_expired_total", "Videos that expired from the table.")
+# the last one, from losing the partitions to reading actions again
+RECOVERY_SECONDS = Gauge("reelsort_signals_recovery_seconds", "How long the table's last recovery took.")
+# 1 while a recovery takes longer than signals.recovery_alarm_s
+RECOVERY_ALARM = Gauge("reelsort_signals_recovery_alarm", "1 while a recovery takes too long.")
