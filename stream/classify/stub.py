@@ -79,6 +79,7 @@ def _head() -> SignalHead:
         comments_bound=3.0,
         comments_pseudo=2.0,
         comment_grams=np.zeros((16, len(LEVEL1) * CHILDREN), np.float16),
+        comment_base=np.full(len(LEVEL1) * CHILDREN, 1 / (len(LEVEL1) * CHILDREN)),
     )
 
 

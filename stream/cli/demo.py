@@ -55,14 +55,14 @@ def demo(
     with _ended_in_order(), display:
         result = run_demo(options, display)
     if as_json:
-        typer.echo(orjson.dumps(result.report.as_json(), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
-        show_summary(console, result.report, result.dead)
+        show_summary(console, result.report, result.dead, result.evidence)
     if svg is not None:
-        svg.write_text(picture(list(display.rows), result.report), encoding="utf-8")
+        svg.write_text(picture(list(display.rows), result.report, result.evidence), encoding="utf-8")
     if result.kept:
         _say_how_to_look_around(Console(stderr=as_json, highlight=False, soft_wrap=True), result.folder, result.stack)
-    return ExitCode.OK if result.report.holds else ExitCode.CHECK_FAILED
+    return ExitCode.OK if result.holds else ExitCode.CHECK_FAILED
 
 
 @contextmanager

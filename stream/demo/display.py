@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stream.demo.evidence import EvidenceReport
 from stream.demo.report import DemoReport
 
 _ROUTES = {
@@ -149,7 +150,12 @@ def label_table(rows: list[Row]) -> Table:
     return table
 
 
-def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | None, str, str]]) -> None:
+def show_summary(
+    console: Console,
+    report: DemoReport,
+    dead: list[tuple[str | None, str, str]],
+    evidence: EvidenceReport | None,
+) -> None:
     """The last thing a newcomer reads: what came through, how fast, how right, and whether the promises held."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
@@ -179,6 +185,8 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
         )
     if report.accepted_accuracy_level2 is not None:
         table.add_row("", f"{report.accepted_accuracy_level2:.3f}", "level 2, of the accepted ones")
+    if evidence is not None:
+        _add_evidence(table, evidence)
     console.print()
     console.print(table)
     for name, code, detail in dead[:10]:
@@ -187,3 +195,23 @@ def show_summary(console: Console, report: DemoReport, dead: list[tuple[str | No
         console.print(f"[red]broken promise[/red] {escape(violation)}")
     if report.holds:
         console.print("[green]held:[/green] one prediction, one decision and one label a video; each announced once")
+
+
+def _add_evidence(table: Table, report: EvidenceReport) -> None:
+    table.add_row("then", str(report.actions), f"actions of viewers, and {report.profiles} profiles of authors")
+    table.add_row(
+        "moved", str(report.moved), f"answers: {report.mended} from wrong to right, {report.spoilt} the other way"
+    )
+    table.add_row(
+        "left review", str(report.left_review), f"settled by evidence; {report.entered_review} entered it by conflict"
+    )
+    table.add_row(
+        "labelled",
+        f"{report.labelled_before} → {report.labelled_after}",
+        f"at level 2; wrong among them {report.wrong_before} → {report.wrong_after}",
+    )
+    table.add_row(
+        "accuracy",
+        f"{report.accuracy_after:.3f}",
+        f"level 2, of all; {report.accuracy_before:.3f} at publishing",
+    )

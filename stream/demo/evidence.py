@@ -59,12 +59,18 @@ def compare(
 ) -> EvidenceReport:
     """Pure: the labels of the same videos before and after. truth: level 2 by video_id. At least one video."""
     known = sorted(before.keys() & after.keys() & truth.keys())
-    pairs = [(before[video_id], after[video_id], truth[video_id]) for video_id in known]
-    moved = [(old.level2 == true, new.level2 == true) for old, new, true in pairs if old.level2 != new.level2]
-    labelled = [[pair for pair in pairs if pair[when].status == "labelled"] for when in (0, 1)]
-    right = [sum(pair[when].level2 == pair[2] for pair in pairs) for when in (0, 1)]
-    wrong = [sum(pair[when].level2 != pair[2] for pair in labelled[when]) for when in (0, 1)]
-    waits = [(old.status == "in_review", new.status == "in_review") for old, new, _ in pairs]
+    old, new = ([labels[video_id] for video_id in known] for labels in (before, after))
+    true = [truth[video_id] for video_id in known]
+    right_before, right_after = (
+        [label.level2 == level2 for label, level2 in zip(labels, true, strict=True)] for labels in (old, new)
+    )
+    turns = list(zip(right_before, right_after, strict=True))
+    moved = [turn for turn, was, now in zip(turns, old, new, strict=True) if was.level2 != now.level2]
+    waits = [(was.status == "in_review", now.status == "in_review") for was, now in zip(old, new, strict=True)]
+    published_before, published_after = (
+        [right for label, right in zip(labels, rights, strict=True) if label.status == "labelled"]
+        for labels, rights in ((old, right_before), (new, right_after))
+    )
     return EvidenceReport(
         profiles=counted["profiles"],
         actions=counted["actions"],
@@ -75,12 +81,12 @@ def compare(
         spoilt=moved.count((True, False)),
         left_review=waits.count((True, False)),
         entered_review=waits.count((False, True)),
-        labelled_before=len(labelled[0]),
-        labelled_after=len(labelled[1]),
-        wrong_before=wrong[0],
-        wrong_after=wrong[1],
-        accuracy_before=round(right[0] / len(pairs), 4),
-        accuracy_after=round(right[1] / len(pairs), 4),
+        labelled_before=len(published_before),
+        labelled_after=len(published_after),
+        wrong_before=published_before.count(False),
+        wrong_after=published_after.count(False),
+        accuracy_before=round(sum(right_before) / len(known), 4),
+        accuracy_after=round(sum(right_after) / len(known), 4),
     )
 
 
@@ -95,11 +101,16 @@ def answers(connection: psycopg.Connection[Any], video_ids: Iterable[str]) -> di
     return {video_id: Answer(*rest) for video_id, *rest in connection.execute(_ANSWERS, [list(video_ids)])}
 
 
+def audience_of(seed: int) -> Audience:
+    """Who watches the videos of a seed."""
+    return Audience(seed, MOST_PLAYS)
+
+
 def tell(
     settings: Settings,
     connection: psycopg.Connection[Any],
     rows: Sequence[ManifestRow],
-    seed: int,
+    audience: Audience,
     *,
     still_running: Callable[[], None],
     told: Callable[[int], None],
@@ -110,7 +121,6 @@ def tell(
     """
     video_ids = [row.video_id for row in rows]
     before = answers(connection, video_ids)
-    audience = Audience(seed, MOST_PLAYS)
     sent = simulate(settings, rows, SimulationOptions(audience, now=True))
     stored, quiet_since = 0, time.monotonic()
     expected = plays_of(rows, audience)

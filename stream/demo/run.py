@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psycopg
@@ -24,15 +25,19 @@ from schemas.manifest import ManifestRow
 from schemas.taxonomy import Taxonomy
 from schemas.topics import TopicNames
 from stream.demo.display import Display, Row
+from stream.demo.evidence import EvidenceReport, audience_of, tell
 from stream.demo.readback import TopicReader, announced, dead_letters, key_of, outbox_is_empty, stored
 from stream.demo.report import DemoReport, summarise
 from stream.demo.services import Service
 from stream.kafka import create_topics
 from stream.publish import find_videos, publish, read_manifest
 from stream.settings import Settings, load_settings
+from stream.simulate.events import plays_of
 
 QUIET_S = 90.0  # nothing new for this long: what is missing is reported as lost
 DEMO_SEED = 20_260  # never the seed the bundle was trained from
+# Days of watching pass in seconds here: what changed is told soon.
+HURRIED = {"REELSORT_SIGNALS__LATE_S": "2", "REELSORT_SIGNALS__DEBOUNCE_S": "1"}
 _ADDRESSES = ("REELSORT_CONFIG", "REELSORT_KAFKA__", "REELSORT_DATABASE__", "REELSORT_MEDIA__", "REELSORT_ADMIN__")
 
 
@@ -51,9 +56,17 @@ class DemoOptions:
 class DemoResult:
     report: DemoReport
     dead: list[tuple[str | None, str, str]]
+    evidence: EvidenceReport | None  # None for a user's own files: nobody watches them here
     stack: stack.StackInfo
     folder: Path
     kept: bool
+
+    @property
+    def holds(self) -> bool:
+        return self.report.holds and not (self.evidence and self.evidence.lost_plays)
+
+    def as_json(self) -> dict[str, Any]:
+        return self.report.as_json() | {"evidence": self.evidence and self.evidence.as_json()}
 
 
 def run_demo(options: DemoOptions, display: Display) -> DemoResult:
@@ -84,18 +97,18 @@ def run_demo(options: DemoOptions, display: Display) -> DemoResult:
         create_topics(settings)
         bundle = Bundle.load(settings.inference.bundle or default_bundle())
 
-        display.stage("starting the classify job and the outbox relay")
+        jobs = ("classify", "relay") if own is not None else ("classify", "relay", "signals", "rescore")
+        display.stage(f"starting the jobs: {', '.join(jobs)}")
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
-        services = [
-            cleanup.enter_context(Service(job, environment, logs / f"{job}.log")) for job in ("classify", "relay")
-        ]
+        services = [cleanup.enter_context(Service(job, environment, logs / f"{job}.log")) for job in jobs]
         for service in services:
             service.wait_until_ready(60)
 
         watch = cleanup.enter_context(_Watch(settings, info.dsn, bundle.taxonomy, rows, media_root, display))
         report, dead = watch.run(services)
-        return DemoResult(report, dead, info, folder, options.keep)
+        evidence = None if own is not None else watch.tell(services, options.seed)
+        return DemoResult(report, dead, evidence, info, folder, options.keep)
 
 
 def _leave(folder: Path, options: DemoOptions) -> None:
@@ -118,6 +131,7 @@ def _environment(folder: Path, media_root: Path) -> dict[str, str]:
         del os.environ[name]
     os.environ["REELSORT_CONFIG"] = str(folder / "reelsort.toml")
     os.environ["REELSORT_MEDIA__FILE_ROOT"] = str(media_root)
+    os.environ |= HURRIED
     return dict(os.environ)
 
 
@@ -172,6 +186,24 @@ class _Watch:
             self._truth(),
         )
         return report, [(self._file(video_id), code, detail) for video_id, code, detail in dead_letters(self._database)]
+
+    def tell(self, services: Iterable[Service], seed: int) -> EvidenceReport:
+        """Authors and audiences become known; returns what that did to the labels."""
+
+        def still_running() -> None:
+            for service in services:
+                service.check()
+
+        rows = list(self._rows.values())
+        self._display.stage("authors become known, people watch", total=plays_of(rows, audience_of(seed)))
+        return tell(
+            self._settings,
+            self._database,
+            rows,
+            audience_of(seed),
+            still_running=still_running,
+            told=self._display.advance,
+        )
 
     def _publish(self) -> None:
         def sent(video: VideoPublished) -> None:
