@@ -16,7 +16,7 @@ class Config(LateFusionConfig):
 
 
 PRESETS = {
-    "tiny": Preset(inputs=plans.TINY_CLIP),
+    "tiny": Preset(inputs=plans.TINY_CLIP, training=plans.LONGER),
     "base": Preset(inputs=plans.BASE_CLIP, sizes=plans.VIVIT_B, training=plans.FINE_TUNING),
 }
 
