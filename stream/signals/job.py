@@ -7,13 +7,15 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
 from faust.exceptions import FaustError
 from faust.streams import Stream
-from faust.types import TP, StreamT
+from faust.transport.consumer import Consumer
+from faust.types import TP, ChannelT, EventT, StreamT
 
 from schemas.errors import ExitCode, UserError
 from schemas.topics import ENGAGEMENT_ACTIONS, TopicNames
@@ -78,15 +80,28 @@ class SignalsJob:
 
     def _declare_agent(self) -> None:
         """Concurrency 1, in order, and no offset is acknowledged that an earlier one does not precede: Faust may commit
-        past a gap of unacknowledged ones (faust-streaming#606)."""
-        topic = self._app.topic(self._topic, key_type=bytes, value_type=bytes, allow_empty=True)
-        signals = self._settings.signals
+        past a gap of unacknowledged ones (faust-streaming#606).
+
+        A round is whatever has come while the last one was written. Faust's own take() is not for us: an event that
+        arrives while a round is handed over was seen to be replaced by a later one.
+        """
+        # raw: what is no action is ours to count, where Faust would crash its agent
+        topic = self._app.topic(self._topic, key_serializer="raw", value_serializer="raw", allow_empty=True)
 
         async def actions(stream: StreamT[bytes]) -> None:
-            async for events in cast(Stream[bytes], stream).noack_take(signals.batch, within=signals.linger_ms / 1000):
-                await self._guarded(lambda events=events: self._worker.take(events))  # type: ignore[misc]
+            await self._guarded(partial(self._read, cast(Stream[bytes], cast(Stream[bytes], stream).noack())))
+            await asyncio.Event().wait()  # a failure ends the job: an agent that returns is started again
 
         self._app.agent(topic, name="actions", concurrency=1)(actions)
+
+    async def _read(self, stream: Stream[bytes]) -> None:
+        waiting = cast(ChannelT[bytes], stream.channel).queue
+        events: list[EventT[Any]] = []
+        async for event in stream.events():
+            events.append(event)
+            if len(events) >= self._settings.signals.batch or waiting.empty():
+                taken, events = events, []
+                await self._worker.take(taken)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         metrics.REBALANCES.labels("revoked").inc()
@@ -95,7 +110,11 @@ class SignalsJob:
 
     async def _recovered(self) -> None:
         async def take_over() -> None:
-            await self._worker.recovered(self._app.consumer.assignment())
+            # until Faust has sought the committed offsets: resuming, it throws away what is queued by then
+            self._app.flow_control.suspend()
+            consumer = cast(Consumer, self._app.consumer)
+            committed = await consumer.seek_to_committed() if consumer.assignment() else {}
+            await self._worker.recovered(committed, await consumer.highwaters(*committed))
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()

@@ -82,22 +82,9 @@ def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partition
     group = app_id(settings)
     places = [KafkaPartition(topic, number) for number in range(partitions)]
     committed = _committed(admin, ConsumerGroupTopicPartitions(group, places))
-    first, last = (
-        {
-            place.partition: found.result().offset
-            for place, found in admin.list_offsets(
-                dict.fromkeys(places, which), request_timeout=ADMIN_TIMEOUT_S
-            ).items()
-        }
-        for which in (OffsetSpec.earliest(), OffsetSpec.latest())
-    )
+    asked = admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=ADMIN_TIMEOUT_S)
+    first = {place.partition: found.result().offset for place, found in asked.items()}
     for partition, offset in sorted(committed.items()):
-        if offset > last[partition]:
-            raise UserError(
-                f"{topic}[{partition}] ends at offset {last[partition]}, but group {group} has read up to {offset}: "
-                "the topic was made anew",
-                "raise signals.generation: videos are then counted anew",
-            )
         if 0 <= offset < first[partition] and settings.kafka.expired_offsets is None:
             raise UserError(
                 f"the actions from offset {offset} to {first[partition]} of {topic}[{partition}] have expired unread",

@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
 from faust.types import TP, EventT, Message
 
+from schemas.errors import UserError
 from schemas.events import EngagementAction
 from schemas.topics import ENGAGEMENT_ACTIONS, ENGAGEMENT_SNAPSHOTS, TopicNames
 from schemas.wire import BadEvent, Headers, decode_event
 from stream.settings import Settings
 from stream.signals.agenda import Agenda
+from stream.signals.holes import Holes
 from stream.signals.state import Video, acknowledged, decode, encode, fold, message_of, snapshot_of
 from stream.signals.table import Acknowledgement, VideoTable
 from stream.telemetry import metrics
@@ -47,6 +49,7 @@ class Worker:
         self._table = table
         self._settings = settings.signals
         self._agenda = Agenda(settings.signals.debounce_s, settings.signals.late_s)
+        self._holes = Holes(settings, self._actions)
         self._writing = asyncio.Lock()
         self._telling = asyncio.Lock()
         self._owned: frozenset[int] = frozenset()
@@ -68,8 +71,11 @@ class Worker:
             self._owned = frozenset()
             self.read.clear()
 
-    async def recovered(self, owned: Iterable[TP]) -> None:
-        """The table holds all videos of these partitions of the actions. Those that are dirty are due."""
+    async def recovered(self, committed: Mapping[TP, int | None], ends: Mapping[TP, int]) -> None:
+        """The table holds all videos of these partitions of the actions. Those that are dirty are due.
+
+        Raises UserError where they have counted actions that the topic does not hold yet: all others would be skipped.
+        """
         async with self._writing:
             dirty = []
             self._newest_ms.clear()
@@ -77,9 +83,16 @@ class Worker:
                 video = decode(stored)
                 if video.dirty:
                     dirty.append(key)
+                if video.offset >= ends.get(TP(self._actions, video.partition), video.offset + 1):
+                    raise UserError(
+                        f"{self._actions}[{video.partition}] was made anew: its offset {video.offset} has been counted",
+                        "raise signals.generation: videos are then counted anew",
+                    )
                 self._passes(video)
             self._agenda.restart(dirty, time.monotonic())
-            self._owned = frozenset(tp.partition for tp in owned if tp.topic == self._actions)
+            own = {tp.partition: offset for tp, offset in committed.items() if tp.topic == self._actions}
+            self._owned = frozenset(own)
+            self.read = {partition: offset for partition, offset in own.items() if offset is not None and offset >= 0}
         self.something_changed.set()
 
     # --- effects
@@ -88,6 +101,7 @@ class Worker:
         """Count a round of actions. Those of partitions that went elsewhere are left to their owner."""
         async with self._writing:
             mine = [event for event in events if self._is_mine(event.message)]
+            await self._check_holes(event.message for event in mine)
             acknowledgements = []
             now, now_ms = time.monotonic(), int(time.time() * 1000)
             for (key, partition), actions in self._by_video(event.message for event in mine).items():
@@ -107,7 +121,8 @@ class Worker:
             await asyncio.gather(*acknowledgements)
             for event in mine:
                 event.ack()
-                self.read[event.message.partition] = event.message.offset + 1
+                place = event.message.partition
+                self.read[place] = max(self.read.get(place, 0), event.message.offset + 1)
         self.something_changed.set()
 
     async def tell(self) -> int:
@@ -161,6 +176,14 @@ class Worker:
     def _is_mine(self, message: Message) -> bool:
         """An older generation's records are read again by whoever owns the partition now."""
         return message.partition in self._owned and message.generation_id == self._app.consumer_generation_id
+
+    async def _check_holes(self, messages: Iterable[Message]) -> None:
+        expected = dict(self.read)
+        for message in messages:
+            wanted = expected.get(message.partition)
+            if wanted is not None and message.offset > wanted:
+                await asyncio.to_thread(self._holes.check, message.partition, wanted, message.offset)
+            expected[message.partition] = max(wanted or 0, message.offset + 1)
 
     def _by_video(self, messages: Iterable[Message]) -> dict[tuple[bytes, int], list[tuple[int, EngagementAction]]]:
         """(video_id, partition) -> its actions in the order of their offsets. What is no action is counted."""

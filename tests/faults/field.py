@@ -23,8 +23,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from schemas.events import VideoPublished
-from schemas.topics import TOPICS, VIDEO_LABELS, VIDEO_PUBLISHED, TopicNames
+from schemas.events import EngagementAction, VideoPublished
+from schemas.topics import ENGAGEMENT_ACTIONS, TOPICS, VIDEO_LABELS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import BadEvent, decode_event, encode_event
 from stream.kafka import admin_config, create_topics, group_id
 from stream.settings import Settings, load_settings
@@ -157,9 +157,15 @@ class Field:
         ]
         self.send_raw([(item.key, item.value, item.headers) for item in encoded])
 
-    def send_raw(self, records: Sequence[RawRecord]) -> None:
+    def send_actions(self, actions: Sequence[EngagementAction]) -> None:
+        encoded = [
+            encode_event(action, ce_id=action.action_id, source="faults", time=action.occurred_at) for action in actions
+        ]
+        self.send_raw([(item.key, item.value, item.headers) for item in encoded], ENGAGEMENT_ACTIONS)
+
+    def send_raw(self, records: Sequence[RawRecord], standard: str = VIDEO_PUBLISHED) -> None:
         """Returns once Kafka has all of them."""
-        topic = self.names.actual(VIDEO_PUBLISHED)
+        topic = self.names.actual(standard)
         refused: list[str] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -219,6 +225,12 @@ class Field:
         admin = self._admin
         ends = admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
         return sum(end.result().offset for end in ends.values()) - sum(self.committed().values())
+
+    def length(self, topic: str) -> int:
+        """Records of a topic by its actual name. Raises KafkaException where it does not exist."""
+        latest = {TopicPartition(topic, place.partition): OffsetSpec.latest() for place in self._partitions}
+        ends = self._admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
+        return sum(end.result().offset for end in ends.values())
 
     def read_back(self) -> Seen:
         """Everything a verdict needs, from tables and topics."""

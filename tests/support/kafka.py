@@ -10,7 +10,17 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.support.waiting import wait_until
 
-__all__ = ["await_leaders", "committed", "create", "delete", "end_offsets", "produce", "read_all", "wait_until"]
+__all__ = [
+    "await_leaders",
+    "committed",
+    "create",
+    "delete",
+    "delete_records",
+    "end_offsets",
+    "produce",
+    "read_all",
+    "wait_until",
+]
 
 _NOT_YET_LED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -42,6 +52,14 @@ def delete(bootstrap: str, names: Iterable[str]) -> None:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+
+
+def delete_records(bootstrap: str, topic: str) -> None:
+    """All the topic holds now, as if it had expired."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    ends = [TopicPartition(topic, partition, offset) for partition, offset in end_offsets(bootstrap, topic).items()]
+    for outcome in admin.delete_records(ends).values():
+        outcome.result()
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[Record], *, partition: int | None = None) -> None:
