@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from itertools import repeat
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.decision.probabilities import DoubleArray, IntArray, Probabilities, hierarchical
+from models.decision.answers import BoolArray, best_answers, in_audit_sample
+from models.decision.probabilities import IntArray, hierarchical
 from models.decision.types import Decision, Evidence, Policy, Reason, Route
-
-BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The best answers of a batch, before any threshold: arrays [B]; top_classes and top_probabilities are [B, K].
-
-    Calibration chooses thresholds on these, so that what it promises is what decide() does. `clear` is what acceptance
-    at level 2 needs besides its threshold: both levels name the same branch and the runner-up is min_margin away.
-    """
-
-    level1: IntArray
-    level1_probability: DoubleArray
-    level2: IntArray
-    level2_probability: DoubleArray
-    margin: DoubleArray
-    clear: BoolArray
-    top_classes: IntArray
-    top_probabilities: DoubleArray
+from models.decision.weigh import weigh
 
 
 def decide(evidence: Evidence, policy: Policy) -> Decision:
@@ -42,6 +22,17 @@ def decide_many(evidences: Sequence[Evidence], policy: Policy) -> list[Decision]
     """decide() for a batch, in the order given; exactly the same decisions, at a fraction of the cost each."""
     if not evidences:
         return []
+    decisions = _by_content(evidences, policy)
+    if policy.signals is not None:
+        known = [n for n, each in enumerate(evidences) if each.author is not None or each.engagement is not None]
+        if known:
+            weighed = weigh([evidences[n] for n in known], [decisions[n] for n in known], policy, policy.signals)
+            for place, decision in zip(known, weighed, strict=True):
+                decisions[place] = decision
+    return decisions
+
+
+def _by_content(evidences: Sequence[Evidence], policy: Policy) -> list[Decision]:
     probabilities = hierarchical(
         [evidence.content.level1_logits for evidence in evidences],
         [evidence.content.level2_logits for evidence in evidences],
@@ -60,7 +51,7 @@ def decide_many(evidences: Sequence[Evidence], policy: Policy) -> list[Decision]
         for evidence, published in zip(evidences, (accept | accept_level1).tolist(), strict=True)
     ]
     reasons = _bits(~sure2, ~answers.clear, tail[answers.level2], accept, np.asarray(audit))
-    columns = zip(  # in the order of Decision's fields
+    columns = zip(  # in the order of Decision's fields, the last three of which keep their defaults
         _ROUTES[accept + 2 * accept_level1].tolist(),
         answers.level1.tolist(),
         answers.level2.tolist(),
@@ -72,44 +63,12 @@ def decide_many(evidences: Sequence[Evidence], policy: Policy) -> list[Decision]
         np.where(accept, level2_threshold, level1_threshold).tolist(),
         audit,
         _REASONS[reasons].tolist(),
-        strict=True,
+        repeat(None),
+        repeat(False),
+        repeat(()),
+        strict=False,  # what repeats has no end
     )
     return list(map(Decision._make, columns))
-
-
-def best_answers(probabilities: Probabilities, policy: Policy) -> Answers:
-    """The most probable class of each level (of equals, the first in taxonomy order) and the runners-up."""
-    level1 = probabilities.level1.argmax(axis=1)
-    rows = np.arange(len(level1))
-    depth = min(policy.top_k, len(policy.parent))
-    looked_at = min(max(2, depth), len(policy.parent))
-    # a few passes of argmax: a third of the time of a stable sort, and ties fall to the first class
-    rest = probabilities.level2.copy()
-    classes = np.empty((len(rest), looked_at), dtype=np.int64)
-    top = np.empty((len(rest), looked_at))
-    for place in range(looked_at):
-        best = rest.argmax(axis=1)
-        classes[:, place] = best
-        top[:, place] = rest[rows, best]
-        rest[rows, best] = -1.0
-    level2 = classes[:, 0]
-    margin = top[:, 0] - top[:, 1] if looked_at > 1 else top[:, 0]
-    return Answers(
-        level1=level1,
-        level1_probability=probabilities.level1[rows, level1],
-        level2=level2,
-        level2_probability=top[:, 0],
-        margin=margin,
-        clear=(policy.parent[level2] == level1) & (margin >= policy.min_margin),
-        top_classes=classes[:, :depth],
-        top_probabilities=top[:, :depth],
-    )
-
-
-def in_audit_sample(video_id: str, revision: int, rate: float) -> bool:
-    """Whether people also see this accepted video: a hash, so that every job and every replay picks the same ones."""
-    digest = blake2b(f"{video_id}\0{revision}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) < rate * 2.0**64
 
 
 def _paired(classes: Sequence[int], probabilities: Sequence[float]) -> tuple[tuple[int, float], ...]:

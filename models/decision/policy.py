@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.decision.types import Policy
+from models.decision.signal_file import MEND_SIGNALS, SIGNALS, load_signal_head
+from models.decision.types import Policy, SignalHead, SignalRules
 from schemas.errors import UserError
 from schemas.taxonomy import Taxonomy
 
@@ -27,6 +28,31 @@ class Temperatures(BaseModel):
 
     level1: Positive = 1.0
     level2: Positive = 1.0
+
+
+class Reports(BaseModel):
+    """People look at a video with at least `count` reports that are at least `share` of its plays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: Annotated[int, Field(ge=1)] = 5
+    share: Share = 0.01
+
+
+class SignalRulesFile(BaseModel):
+    """The part of policy.json that stands beside signals.npz, written by `reelsort train-signals`.
+
+    margin: log-odds by which signals must beat the content's answer to move it. The thresholds hold for videos of which
+    any signal is known. calibration is as in PolicyFile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: Positive
+    level1_thresholds: dict[str, Share | None]
+    level2_thresholds: dict[str, Share | None]
+    reported: Reports = Reports()
+    calibration: dict[str, Any] = Field(default_factory=dict)
 
 
 class PolicyFile(BaseModel):
@@ -50,11 +76,15 @@ class PolicyFile(BaseModel):
     audit_rate: Share
     target_risk: Share
     top_k: Annotated[int, Field(ge=1, le=50)] = 5
+    signals: SignalRulesFile | None = None
     calibration: dict[str, Any] = Field(default_factory=dict)
 
 
 def load_policy(path: Path, taxonomy: Taxonomy) -> Policy:
-    """Read a policy.json. Raises UserError where it cannot be read, is not one, or is one for another taxonomy."""
+    """Read a policy.json and the signals.npz beside it.
+
+    Raises UserError where either cannot be read, is not one, is for another taxonomy, or is there without the other.
+    """
     content = _read(path)
     try:
         written = PolicyFile.model_validate_json(content)
@@ -62,22 +92,28 @@ def load_policy(path: Path, taxonomy: Taxonomy) -> Policy:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path} is not a policy: {where}: {first['msg']}", _MEND) from error
-    return resolve(written, taxonomy, policy_id=policy_identity(path), origin=str(path))
+    beside = path.with_name(SIGNALS)
+    head = load_signal_head(beside, taxonomy) if beside.is_file() else None
+    return resolve(written, taxonomy, policy_id=policy_identity(path), origin=str(path), head=head)
 
 
-def resolve(written: PolicyFile, taxonomy: Taxonomy, *, policy_id: str, origin: str = "the policy") -> Policy:
+def resolve(
+    written: PolicyFile,
+    taxonomy: Taxonomy,
+    *,
+    policy_id: str,
+    origin: str = "the policy",
+    head: SignalHead | None = None,
+) -> Policy:
     """Category ids to places in the taxonomy. Raises UserError, naming the category or value at fault."""
     if written.taxonomy_id != taxonomy.id:
         raise UserError(f"{origin} is for taxonomy {written.taxonomy_id}, the bundle's is {taxonomy.id}", _MEND)
     level1 = [category.id for category in taxonomy.level1]
     level2 = [category.id for category in taxonomy.level2]
-    for name, given, known in (
-        ("level1_thresholds", written.level1_thresholds, level1),
-        ("level2_thresholds", written.level2_thresholds, level2),
-    ):
-        if missing := [category for category in known if category not in given]:
-            raise UserError(f"{origin} has no threshold for {missing[0]} in {name}", _MEND)
-        _refuse_unknown(given, known, name, origin)
+    for part, thresholds in (("", written), ("signals.", written.signals)):
+        if thresholds is not None:
+            _check_thresholds(thresholds.level1_thresholds, level1, f"{part}level1_thresholds", origin)
+            _check_thresholds(thresholds.level2_thresholds, level2, f"{part}level2_thresholds", origin)
     _refuse_unknown(written.class_scales, level2, "class_scales", origin)
     _refuse_unknown(written.tail_classes, level2, "tail_classes", origin)
     return Policy(
@@ -94,6 +130,7 @@ def resolve(written: PolicyFile, taxonomy: Taxonomy, *, policy_id: str, origin: 
         audit_rate=written.audit_rate,
         target_risk=written.target_risk,
         top_k=written.top_k,
+        signals=_signal_rules(written.signals, head, level1, level2, origin),
     )
 
 
@@ -114,7 +151,7 @@ def policy_identity(path: Path) -> str:
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}", _MEND) from error
     digest = hashlib.sha256(canonical.encode())
-    signals = path.with_name("signals.npz")
+    signals = path.with_name(SIGNALS)
     if signals.is_file():
         digest.update(hashlib.sha256(signals.read_bytes()).digest())
     return "pol-" + digest.hexdigest()[:16]
@@ -133,6 +170,30 @@ def _read(path: Path) -> bytes:
 def _refuse_unknown(given: dict[str, Any] | tuple[str, ...], known: list[str], name: str, origin: str) -> None:
     if unknown := [category for category in given if category not in known]:
         raise UserError(f"{origin} names {unknown[0]} in {name}, which the taxonomy does not have", _MEND)
+
+
+def _check_thresholds(given: dict[str, float | None], known: list[str], name: str, origin: str) -> None:
+    if missing := [category for category in known if category not in given]:
+        raise UserError(f"{origin} has no threshold for {missing[0]} in {name}", _MEND)
+    _refuse_unknown(given, known, name, origin)
+
+
+def _signal_rules(
+    written: SignalRulesFile | None, head: SignalHead | None, level1: list[str], level2: list[str], origin: str
+) -> SignalRules | None:
+    if (written is None) != (head is None):
+        what = f"lies beside {SIGNALS} and has no rules for it" if written is None else f"needs {SIGNALS} beside it"
+        raise UserError(f"{origin} {what}", MEND_SIGNALS)
+    if written is None or head is None:
+        return None
+    return SignalRules(
+        head=head,
+        margin=written.margin,
+        level2_thresholds=_thresholds(written.level2_thresholds, level2),
+        level1_thresholds=_thresholds(written.level1_thresholds, level1),
+        report_count=written.reported.count,
+        report_share=written.reported.share,
+    )
 
 
 def _thresholds(given: dict[str, float | None], order: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:

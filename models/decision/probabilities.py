@@ -29,8 +29,16 @@ class Probabilities:
 def hierarchical(level1_logits: ArrayLike, level2_logits: ArrayLike, policy: Policy) -> Probabilities:
     """Calibrated probabilities of a batch: level1_logits [B, C1], level2_logits [B, C2], raw.
 
+    Raises ValueError on a wrong shape and on NaN or infinite logits.
+    """
+    return normalised(joint_logits(level1_logits, level2_logits, policy), policy)
+
+
+def joint_logits(level1_logits: ArrayLike, level2_logits: ArrayLike, policy: Policy) -> DoubleArray:
+    """[B, C2]: the logarithm of each level-2 class's joint probability, but for a constant of each row.
+
     Every row is computed on its own, with the same operations in the same order whatever the batch, so that a video's
-    probabilities do not depend on its neighbours. Raises ValueError on a wrong shape and on NaN or infinite logits.
+    probabilities do not depend on its neighbours. Raises as hierarchical() does.
     """
     z1 = np.asarray(level1_logits, dtype=np.float64)
     z2 = np.asarray(level2_logits, dtype=np.float64)
@@ -44,6 +52,11 @@ def hierarchical(level1_logits: ArrayLike, level2_logits: ArrayLike, policy: Pol
     joint = z2 / policy.temperature_level2
     joint += (z1 / policy.temperature_level1)[:, policy.parent]
     joint += policy.log_class_scale
+    return np.asarray(joint)
+
+
+def normalised(joint: DoubleArray, policy: Policy) -> Probabilities:
+    """Probabilities of joint_logits() [B, C2], whose memory they take over."""
     joint -= joint.max(axis=1, keepdims=True)
     np.exp(joint, out=joint)
     joint /= joint.sum(axis=1, keepdims=True)

@@ -52,7 +52,7 @@ class AuthorEvidence:
 
     history_level1: FloatArray | None = None  # [C1] counts over earlier videos
     main_vertical: int | None = None  # level-1 index
-    interests: tuple[tuple[int, float], ...] = ()  # (level-1 index, weight)
+    interests: tuple[tuple[int, float], ...] = ()  # (level-1 index, weight > 0), each index once, rising
     verified: bool | None = None
 
 
@@ -62,7 +62,7 @@ class EngagementEvidence:
 
     plays: int
     completion_rate: float | None = None
-    audience: tuple[tuple[int, float], ...] = ()  # (level-1 index, share)
+    audience: tuple[tuple[int, float], ...] = ()  # (level-1 index, share of plays), each index once, rising
     top_comments: tuple[str, ...] = ()
     reports: int = 0
 
@@ -75,6 +75,45 @@ class Evidence(NamedTuple):
     content: ContentEvidence
     author: AuthorEvidence | None = None
     engagement: EngagementEvidence | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalHead:
+    """signals.npz: what signals add to the content's log-probabilities. Formulas: models/decision/signal_head.py.
+
+    content: the weight of the content's log-probability beside signals. base: shares of level-1 classes among videos;
+    audience_base: among viewers. Every *_weight is at least 0; a *_pseudo is the number of observations at which
+    evidence counts half.
+    """
+
+    content: float
+    base: NDArray[np.float64]  # [C1], > 0, sums to 1
+    audience_base: NDArray[np.float64]  # [C1], > 0, sums to 1
+    history_weight: float
+    history_pseudo: float
+    vertical_weight: float
+    vertical_verified: float  # added to vertical_weight for a verified author
+    interests_weight: float
+    interests_pseudo: float
+    audience_weight: float
+    audience_completion: float  # added to audience_weight for each unit of completion
+    audience_pseudo: float
+    comments_weight: float
+    comments_bound: float  # of one comment's evidence, in log-odds
+    comments_pseudo: float
+    comment_grams: NDArray[np.float16]  # [buckets, C2]: evidence of a character n-gram
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalRules:
+    """When signals move a label, what is published of videos that have any, and from when on reports call people."""
+
+    head: SignalHead
+    margin: float  # log-odds by which a class has to beat the content's answer to take its place
+    level2_thresholds: FloatArray  # [C2], of the posterior
+    level1_thresholds: FloatArray  # [C1], of the posterior
+    report_count: int  # a video goes to people with at least so many reports
+    report_share: float  # that are at least this share of its plays
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +137,16 @@ class Policy:
     audit_rate: float
     target_risk: float
     top_k: int = 5
+    signals: SignalRules | None = None  # None: content alone decides
+
+
+class ContentAnswer(NamedTuple):
+    """What would have been decided without signals. probability: of what it would have published, as `confidence`."""
+
+    route: Route
+    level1: int
+    level2: int
+    probability: float
 
 
 class Decision(NamedTuple):
@@ -105,6 +154,10 @@ class Decision(NamedTuple):
 
     level1/level2 are the model's best answers even where the route withholds them; `confidence` is the probability of
     what is published (level 2 when ACCEPT, else level 1). `audit` marks an accepted item that people also see.
+
+    content is None where no signal was weighed. contributions: by group of signals ("content" being the weight that
+    content has beside them), how many nats of log-odds it gave level2 against the content's answer or, where that is
+    the same, against the next best class; they add up to the shift that signals made.
     """
 
     route: Route
@@ -113,8 +166,11 @@ class Decision(NamedTuple):
     confidence: float
     level1_probability: float
     level2_probability: float
-    margin: float  # top1 - top2 probability at level 2
+    margin: float  # top1 - top2 probability at level 2; negative where signals favour another class, not by enough
     top_k: tuple[tuple[int, float], ...]  # (level-2 index, probability), best first
     threshold: float  # the threshold `confidence` was held against
     audit: bool = False
     reasons: tuple[Reason, ...] = ()
+    content: ContentAnswer | None = None
+    moved: bool = False  # signals changed level1 or level2
+    contributions: tuple[tuple[str, float], ...] = ()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from models.decision.decide import Answers, best_answers
+from models.decision.answers import Answers, best_answers
 from models.decision.policy import PolicyFile, Temperatures, resolve
 from models.decision.probabilities import hierarchical
 from models.decision.types import Policy

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from models.decision.decide import best_answers, decide_many
+from models.decision.answers import best_answers
+from models.decision.decide import decide_many
 from models.decision.probabilities import hierarchical
 from models.decision.types import ContentEvidence, Evidence, Policy, Route
 from models.runtimes.base import Runtime

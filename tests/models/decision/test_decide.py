@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision.decide import decide, decide_many, in_audit_sample
+from models.decision.answers import in_audit_sample
+from models.decision.decide import decide, decide_many
 from models.decision.probabilities import hierarchical
 from models.decision.types import Evidence, Policy, Reason, Route
 from tests.models.decision.cases import evidences, make_evidence, make_policy, policies
@@ -113,7 +114,7 @@ def test_the_audit_sample_has_its_rate_and_is_the_same_in_every_process() -> Non
     sample = [video for video in ids if in_audit_sample(video, 0, 0.1)]
     assert 300 < len(sample) < 500  # five standard deviations about 400
     code = (
-        "from models.decision.decide import in_audit_sample as a;"
+        "from models.decision.answers import in_audit_sample as a;"
         "print([v for v in (f'video-{n}' for n in range(4000)) if a(v, 0, 0.1)])"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.decision.decide import decide, decide_many
+from models.decision.probabilities import joint_logits, normalised
+from models.decision.signal_head import GROUPS, signal_scores
+from models.decision.types import AuthorEvidence, EngagementEvidence, Evidence, Policy, Reason, Route
+from models.decision.weigh import posterior
+from tests.models.decision.cases import evidences, make_evidence, make_policy
+from tests.models.decision.signal_cases import (
+    informed_evidences,
+    informed_policies,
+    make_head,
+    make_rules,
+    with_signals,
+)
+
+# two verticals of two topics each
+PARENT = [0, 0, 1, 1]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Policy, list[Evidence]]:
+    policy = draw(informed_policies())
+    return policy, draw(st.lists(informed_evidences(policy), min_size=1, max_size=5))
+
+
+@st.composite
+def uninformed(draw: st.DrawFn) -> tuple[Policy, Evidence]:
+    policy = draw(informed_policies())
+    nothing = {
+        "author": st.sampled_from([None, AuthorEvidence(), AuthorEvidence(verified=True)]),
+        "engagement": st.sampled_from([None, EngagementEvidence(plays=0), EngagementEvidence(900, 0.7, (), ("", " "))]),
+    }
+    return policy, draw(evidences(policy))._replace(**{name: draw(each) for name, each in nothing.items()})
+
+
+@given(uninformed())
+def test_where_no_signal_says_anything_content_alone_decides(case: tuple[Policy, Evidence]) -> None:
+    policy, evidence = case
+    alone = replace(policy, signals=None)
+    assert decide(evidence, policy) == decide(evidence, alone)
+    p = posterior([evidence], policy, policy.signals.head, policy.signals.margin).probabilities  # type: ignore[union-attr]
+    content = normalised(
+        joint_logits([evidence.content.level1_logits], [evidence.content.level2_logits], policy), policy
+    )
+    np.testing.assert_allclose(p.level2, content.level2, atol=1e-12)
+
+
+@given(cases())
+def test_deciding_many_is_deciding_each_whatever_is_known_of_the_neighbours(
+    case: tuple[Policy, list[Evidence]],
+) -> None:
+    policy, batch = case
+    assert decide_many(batch, policy) == [decide(each, policy) for each in batch]
+
+
+@given(cases())
+def test_contributions_add_up_to_the_shift_of_the_log_odds(case: tuple[Policy, list[Evidence]]) -> None:
+    policy, batch = case
+    assert policy.signals is not None
+    head = policy.signals.head
+    found = posterior(batch, policy, head, policy.signals.margin)
+    for n, (evidence, decision) in enumerate(zip(batch, decide_many(batch, policy), strict=True)):
+        content = joint_logits([evidence.content.level1_logits], [evidence.content.level2_logits], policy)[0]
+        scores = signal_scores(head, [evidence], policy.parent)
+        whole = head.content * content + scores.values[:, 0].sum(axis=0) if scores.present.any() else content
+        answer, other = decision.level2, int(found.other[n])
+        shift = (whole[answer] - whole[other]) - (content[answer] - content[other])
+        assert sum(gain for _, gain in decision.contributions) == pytest.approx(shift, abs=1e-9)
+        assert [group for group, _ in decision.contributions] == [
+            group for group in (*GROUPS, "content") if group in dict(decision.contributions)
+        ]
+
+
+@given(cases())
+def test_signals_move_an_answer_by_the_margin_or_not_at_all(case: tuple[Policy, list[Evidence]]) -> None:
+    policy, batch = case
+    assert policy.signals is not None
+    for evidence, decision in zip(batch, decide_many(batch, policy), strict=True):
+        before = decide(evidence, replace(policy, signals=None))
+        stands = (decision.level1, decision.level2) == (before.level1, before.level2)
+        assert decision.moved == (not stands)
+        p = posterior([evidence], policy, policy.signals.head, policy.signals.margin).probabilities
+        for level, now, said in (
+            (p.level1[0], decision.level1, before.level1),
+            (p.level2[0], decision.level2, before.level2),
+        ):
+            if now != said:
+                assert np.log(level[now]) - np.log(max(level[said], 1e-300)) >= policy.signals.margin - 1e-9
+            elif level[said] > 1e-200:
+                assert np.log(level.max()) - np.log(level[said]) < policy.signals.margin + 1e-9
+
+
+def decided(logits: list[float], *, policy: Policy | None = None, **known: Any) -> Any:
+    evidence = make_evidence(logits, [0.0, 0.0])._replace(**known)
+    return decide(evidence, policy or with_signals(make_policy(PARENT)))
+
+
+COOK = AuthorEvidence(history_level1=np.array([40.0, 0.0], dtype=np.float32), main_vertical=0, verified=True)
+OTHER = AuthorEvidence(history_level1=np.array([0.0, 40.0], dtype=np.float32))
+DOUBTFUL = [0.6, -3.0, 0.0, -3.0]  # topics 0 and 2, of different verticals, are nearly tied
+LEANING = [1.5, -3.0, 0.0, -3.0]
+
+
+def test_an_author_settles_what_content_leaves_open() -> None:
+    alone = decided(DOUBTFUL)
+    moved = decided(DOUBTFUL, author=OTHER)
+    assert (alone.level2, alone.moved, alone.content) == (0, False, None)
+    assert (moved.level1, moved.level2, moved.moved) == (1, 2, True)
+    assert (moved.content.route, moved.content.level2) == (alone.route, 0)
+    assert moved.content.probability == alone.confidence
+    assert dict(moved.contributions)["history"] > 1.0
+    agreed = decided(DOUBTFUL, author=COOK)
+    assert (agreed.level2, agreed.moved) == (0, False)
+    assert agreed.level2_probability > alone.level2_probability
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ({"author": OTHER}, Reason.PRIOR_CONFLICT),
+        ({"engagement": EngagementEvidence(10_000, 0.9, ((1, 1.0),))}, Reason.ENGAGEMENT_CONFLICT),
+    ],
+)
+def test_who_disagrees_without_moving_the_answer_calls_people(known: dict[str, Any], reason: Reason) -> None:
+    policy = make_policy(PARENT)
+    policy = replace(policy, signals=make_rules(policy, make_head(2, 4), margin=9.0))
+    alone = decided(LEANING, policy=policy)
+    assert alone.route is Route.ACCEPT
+    held = decided(LEANING, policy=policy, **known)
+    assert (held.level2, held.moved, held.route) == (0, False, Route.REVIEW)
+    assert held.reasons[0] is reason
+    assert held.margin < 0.0
+    assert held.content.route is Route.ACCEPT
+
+
+def test_reports_call_people_by_count_and_share() -> None:
+    sure = [9.0, 0.0, 0.0, 0.0]
+    few = decided(sure, engagement=EngagementEvidence(plays=100, reports=4))
+    diluted = decided(sure, engagement=EngagementEvidence(plays=100_000, reports=40))
+    reported = decided(sure, engagement=EngagementEvidence(plays=100, reports=5))
+    assert few == diluted == decided(sure)
+    assert (reported.route, reported.reasons) == (Route.REVIEW, (Reason.REPORTED,))
+    assert reported.content.route is Route.ACCEPT
+    assert (reported.level2, reported.audit) == (0, False)
+
+
+def test_videos_with_signals_have_thresholds_of_their_own() -> None:
+    policy = make_policy(PARENT)
+    strict = replace(policy, signals=make_rules(policy, make_head(2, 4), level2_thresholds=np.full(4, 2.0, np.float32)))
+    assert decided(LEANING, policy=strict).route is Route.ACCEPT
+    informed = decided(LEANING, policy=strict, author=COOK)
+    assert (informed.route, informed.threshold) == (Route.ACCEPT_LEVEL1, 0.5)
+
+
+def test_a_policy_without_a_head_passes_signals_over() -> None:
+    evidence = make_evidence(DOUBTFUL, [0.0, 0.0])
+    known = evidence._replace(author=OTHER, engagement=EngagementEvidence(10_000, 0.9, ((1, 1.0),), ("x",), 900))
+    assert decide(known, make_policy(PARENT)) == decide(evidence, make_policy(PARENT))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"author": AuthorEvidence(history_level1=np.array([np.nan, 1.0], dtype=np.float32))},
+        {"author": AuthorEvidence(history_level1=np.array([1.0], dtype=np.float32))},
+        {"author": AuthorEvidence(interests=((0, -1.0),))},
+        {"engagement": EngagementEvidence(1, float("inf"), ((0, 1.0),))},
+    ],
+)
+def test_evidence_that_cannot_be_is_refused(known: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"evidence|history"):
+        decided(DOUBTFUL, **known)
