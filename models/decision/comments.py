@@ -1,8 +1,8 @@
-"""Comments as evidence: hashed character n-grams, each voice bounded.
+"""Comments as evidence: each is one vote, split among the classes by its hashed character n-grams.
 
-x_j(comment) = sum of W[bucket(g), j] over its distinct character n-grams g of one to three characters (feature hashing,
-Weinberger et al. 2009); e = b tanh(x / b); a video's K comments give sum(e) / (K + pseudo), which is never beyond b,
-whatever anybody writes and however many of them do.
+P(j | comment) = softmax over j of log base_j + sum of W[bucket(g), j] over its distinct character n-grams g of one to
+three characters (feature hashing, Weinberger et al. 2009). A video's comments are pooled by addition (a linear opinion
+pool, Stone 1961): however sure a comment is, it is one vote among all.
 """
 
 from __future__ import annotations
@@ -34,21 +34,17 @@ def gram_buckets(comment: str, buckets: int) -> IntArray:
     return np.unique(np.concatenate(hashes) % np.uint64(buckets)).astype(np.int64)
 
 
-def comment_evidence(comments: Sequence[str], grams: NDArray[np.float16], bound: float, pseudo: float) -> DoubleArray:
-    """[C2]: what a video's comments say of each class. grams: [buckets, C2]; blank comments do not count."""
+def votes(comments: Sequence[str], grams: NDArray[np.float16], base: DoubleArray) -> DoubleArray:
+    """[C2]: the comments' votes, of one in sum each. grams: [buckets, C2]; a blank comment has none."""
     total = np.zeros(grams.shape[1])
-    voices = 0
+    prior = np.log(base)
     for comment in comments:
         found = gram_buckets(comment, len(grams))
         if len(found):
-            voices += 1
-            total += bounded(grams[found].sum(axis=0, dtype=np.float64), bound)
-    return total / (voices + pseudo) if voices else total
-
-
-def bounded(evidence: DoubleArray, bound: float) -> DoubleArray:
-    """b tanh(x / b), elementwise: the evidence itself while it is small, and never beyond the bound."""
-    return np.asarray(bound * np.tanh(evidence / bound))
+            said = prior + grams[found].sum(axis=0, dtype=np.float64)
+            share = np.exp(said - said.max())
+            total += share / share.sum()
+    return total
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -18,7 +18,7 @@ SIGNALS = "signals.npz"
 MEND_SIGNALS = "run `reelsort train-signals` on the bundle again, or copy it again whole"
 
 _FORMAT = 1
-_ARRAYS = ("base", "audience_base", "comment_grams")
+_ARRAYS = ("base", "audience_base", "comment_base", "comment_grams")
 _NUMBERS = tuple(field.name for field in fields(SignalHead) if field.name not in _ARRAYS)
 _ABOVE_ZERO = frozenset(name for name in _NUMBERS if name.endswith(("pseudo", "bound")) or name == "content")
 
@@ -55,6 +55,7 @@ def load_signal_head(path: Path, taxonomy: Taxonomy) -> SignalHead:
         **{name: float(arrays[name]) for name in _NUMBERS},
         base=arrays["base"].astype(np.float64),
         audience_base=arrays["audience_base"].astype(np.float64),
+        comment_base=arrays["comment_base"].astype(np.float64),
         comment_grams=arrays["comment_grams"].astype(np.float16),
     )
 
@@ -74,7 +75,8 @@ def _check(path: Path, name: str, array: NDArray[Any], taxonomy: Taxonomy) -> No
     if name == "comment_grams":
         fits = array.ndim == 2 and array.shape[0] > 0 and array.shape[1] == len(taxonomy.level2)
     elif name in _ARRAYS:
-        fits = array.shape == (len(taxonomy.level1),) and bool((array > 0.0).all())
+        classes = taxonomy.level2 if name == "comment_base" else taxonomy.level1
+        fits = array.shape == (len(classes),) and bool((array > 0.0).all())
     else:
         fits = array.ndim == 0 and float(array) >= 0.0 and (float(array) > 0.0 or name not in _ABOVE_ZERO)
     if not fits:

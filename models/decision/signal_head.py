@@ -8,7 +8,7 @@ N = 0 and grows with every n_c:
     vertical   (weight + verified's) [c = main vertical]
     interests  weight * lift(interests, scaled to sum to 1)
     audience   (weight + completion's * completion rate) * lift(plays * audience shares): with few plays it is small
-    comments   weight * comment_evidence(...)_j, bounded
+    comments   weight * lift(votes of the comments)_j, cut at the bound: no burst of comments goes beyond it
 
 A signal that is not there contributes 0. Every row is computed on its own, whatever the batch.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.decision.answers import BoolArray
-from models.decision.comments import comment_evidence
+from models.decision.comments import votes
 from models.decision.probabilities import DoubleArray, IntArray
 from models.decision.types import Evidence, SignalHead
 
@@ -91,17 +91,15 @@ def features(evidences: Sequence[Evidence], n_level1: int) -> Features:
 def signal_scores(head: SignalHead, evidences: Sequence[Evidence], parent: IntArray) -> Scores:
     """What each group says of each class. Raises ValueError as features() does."""
     found = features(evidences, len(head.base))
-    comments = np.zeros((len(evidences), len(parent)))
-    commented = np.zeros(len(evidences), dtype=np.bool_)
+    voted = np.zeros((len(evidences), len(parent)))
     for row, evidence in enumerate(evidences):
         if evidence.engagement is not None and evidence.engagement.top_comments:
-            said = evidence.engagement.top_comments
-            commented[row] = any(comment.strip() for comment in said)
-            comments[row] = comment_evidence(said, head.comment_grams, head.comments_bound, head.comments_pseudo)
-    values = np.concatenate((level1_scores(head, found)[:, :, parent], head.comments_weight * comments[None]))
-    present = np.stack(
-        [each.any(axis=1) for each in (found.history, found.vertical, found.interests, found.audience)] + [commented]
-    )
+            voted[row] = votes(evidence.engagement.top_comments, head.comment_grams, head.comment_base)
+    said = lift(voted, head.comments_pseudo, head.comment_base)
+    comments = head.comments_weight * np.clip(said, -head.comments_bound, head.comments_bound)
+    values = np.concatenate((level1_scores(head, found)[:, :, parent], comments[None]))
+    sources = (found.history, found.vertical, found.interests, found.audience, voted)
+    present = np.stack([each.any(axis=1) for each in sources])
     return Scores(values=values, present=present)
 
 
@@ -119,6 +117,6 @@ def level1_scores(head: SignalHead, found: Features) -> DoubleArray:
 
 
 def lift(counts: DoubleArray, pseudo: float, base: DoubleArray) -> DoubleArray:
-    """[B, C1]: log of the classes' shares, smoothed by `pseudo` counts drawn from `base`, against `base`."""
+    """[B, C]: log of the classes' shares, smoothed by `pseudo` counts drawn from `base` [C], against `base`."""
     total = counts.sum(axis=1, keepdims=True)
     return np.asarray(np.log((counts + pseudo * base) / ((total + pseudo) * base)))

@@ -99,9 +99,10 @@ class SignalHead:
     audience_completion: float  # added to audience_weight for each unit of completion
     audience_pseudo: float
     comments_weight: float
-    comments_bound: float  # of one comment's evidence, in log-odds
     comments_pseudo: float
-    comment_grams: NDArray[np.float16]  # [buckets, C2]: evidence of a character n-gram
+    comments_bound: float  # of what all comments say for or against a class, in nats, before the weight
+    comment_base: NDArray[np.float64]  # [C2], > 0: shares of classes among comments
+    comment_grams: NDArray[np.float16]  # [buckets, C2]: what a character n-gram says of each class, in nats
 
 
 @dataclass(frozen=True, slots=True, eq=False)

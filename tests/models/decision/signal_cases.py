@@ -39,8 +39,9 @@ def make_head(n_level1: int, n_level2: int, **changes: Any) -> SignalHead:
         "audience_completion": 0.5,
         "audience_pseudo": 50.0,
         "comments_weight": 1.0,
-        "comments_bound": 2.0,
         "comments_pseudo": 3.0,
+        "comments_bound": 2.0,
+        "comment_base": np.full(n_level2, 1 / n_level2),
         "comment_grams": np.random.default_rng(1).normal(0, 1, (BUCKETS, n_level2)).astype(np.float16),
     }
     return SignalHead(**(fields | changes))
