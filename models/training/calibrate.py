@@ -18,6 +18,7 @@ from models.decision.answers import Answers, best_answers
 from models.decision.policy import PolicyFile, Temperatures, resolve
 from models.decision.probabilities import hierarchical
 from models.decision.types import Policy
+from models.decision.weigh import Posterior
 from models.training.predict import Logits
 from schemas.taxonomy import Taxonomy
 
@@ -148,15 +149,15 @@ def calibrate(
     policy = replace(uncalibrated, temperature_level1=temperature.level1, temperature_level2=temperature.level2)
     answers = best_answers(hierarchical(logits.level1, logits.level2, policy), policy)
 
-    level2 = _thresholds(
+    level2 = certify_classes(
         confidence=answers.level2_probability,
         right=answers.level2 == truth,
         group=np.where(answers.clear, answers.level2, -1),
         pool=policy.parent,
         target=target,
     )
-    left = ~_accepted(answers, level2)
-    level1 = _thresholds(
+    left = ~accepted_at_level2(answers, level2)
+    level1 = certify_classes(
         confidence=answers.level1_probability,
         right=answers.level1 == policy.parent[truth],
         group=np.where(left, answers.level1, -1),
@@ -167,57 +168,59 @@ def calibrate(
         draft.model_dump()
         | {
             "temperature": temperature,
-            "level1_thresholds": _values([c.id for c in taxonomy.level1], level1),
-            "level2_thresholds": _values([c.id for c in taxonomy.level2], level2),
+            "level1_thresholds": threshold_values([c.id for c in taxonomy.level1], level1),
+            "level2_thresholds": threshold_values([c.id for c in taxonomy.level2], level2),
             "calibration": {
                 "items": len(truth),
                 "confidence": target.confidence,
-                "level1": _origins([c.id for c in taxonomy.level1], level1),
-                "level2": _origins([c.id for c in taxonomy.level2], level2),
+                "level1": threshold_origins([c.id for c in taxonomy.level1], level1),
+                "level2": threshold_origins([c.id for c in taxonomy.level2], level2),
             },
         }
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Certified:
+class Certified:
     """A class's threshold and whose items it was certified on."""
 
     threshold: Threshold
     source: Literal["own", "pooled"]
 
 
-def _thresholds(
+def certify_classes(
     *, confidence: DoubleArray, right: BoolArray, group: IntArray, pool: IntArray, target: Target
-) -> list[_Certified | None]:
+) -> list[Certified | None]:
     """One entry a class. group: [N] the class answered, -1 for items that do not count; pool: [C] who shares."""
-    found: list[_Certified | None] = []
+    found: list[Certified | None] = []
     for each in range(len(pool)):
         chosen = group == each
         own = certify(confidence[chosen], right[chosen], target)
-        found.append(None if own is None else _Certified(own, "own"))
+        found.append(None if own is None else Certified(own, "own"))
     for shared in np.unique(pool):
         members = [each for each in np.flatnonzero(pool == shared).tolist() if found[each] is None]
         chosen = np.isin(group, members)
         together = certify(confidence[chosen], right[chosen], target)
         if together is not None:
             for each in members:
-                found[each] = _Certified(together, "pooled")
+                found[each] = Certified(together, "pooled")
     return found
 
 
-def _accepted(answers: Answers, certified: list[_Certified | None]) -> BoolArray:
+def accepted_at_level2(answers: Answers | Posterior, certified: list[Certified | None]) -> BoolArray:
     """Which items level 2 is published for."""
     values = np.array([np.inf if each is None else each.threshold.value for each in certified])
     accepted: BoolArray = answers.clear & (answers.level2_probability >= values[answers.level2])
     return accepted
 
 
-def _values(names: list[str], certified: list[_Certified | None]) -> dict[str, float | None]:
+def threshold_values(names: list[str], certified: list[Certified | None]) -> dict[str, float | None]:
+    """As policy.json has them: null for a class that is never accepted."""
     return {name: None if each is None else each.threshold.value for name, each in zip(names, certified, strict=True)}
 
 
-def _origins(names: list[str], certified: list[_Certified | None]) -> dict[str, dict[str, Any]]:
+def threshold_origins(names: list[str], certified: list[Certified | None]) -> dict[str, dict[str, Any]]:
+    """What each threshold comes from, for people."""
     return {
         name: {"source": each.source, **asdict(each.threshold)} if each else {"source": "none"}
         for name, each in zip(names, certified, strict=True)

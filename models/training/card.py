@@ -46,7 +46,7 @@ def _summary(run: RunManifest, parameters: int) -> str:
     audio = recipe.audio_plan
     clips = f", in clips of {recipe.frame_plan.clip}" if recipe.frame_plan.clip else ""
     fields = ", ".join(f"{name} ({recipe.text.max_tokens[name]})" for name in recipe.text.fields)
-    return _table(
+    return card_table(
         ("", ""),
         [
             ("architecture", f"{recipe.architecture}, {parameters:,} parameters"),
@@ -93,13 +93,15 @@ def _worth(evaluation: Evaluation | None) -> list[str]:
     scores = evaluation.views["all"]
     return [
         f"## What it is worth: {evaluation.items:,} videos of the {evaluation.split} split",
-        _table(("seen", "level 1", "level 2", "macro-F1 1", "macro-F1 2", "mean metric", "level 2 against all"), views),
+        card_table(
+            ("seen", "level 1", "level 2", "macro-F1 1", "macro-F1 2", "mean metric", "level 2 against all"), views
+        ),
         "Level 1 and level 2 are accuracies, and micro-F1 too, as a video has one label. Macro-F1 averages over "
         "every class of the taxonomy. The mean metric is the mean of the four F1 figures.",
         f"Calibration error (ECE, 15 bins): level 1 {scores.level1.ece:.3f}, level 2 {scores.level2.ece:.3f}.",
         "### Risk against coverage, level 2",
         "If the most confident share of all videos were published with level 2, this share of them would be wrong.",
-        _table(
+        card_table(
             ("coverage", "probability at least", "wrong"),
             [(f"{p.coverage:.0%}", f"{p.threshold:.3f}", f"{p.risk:.3f}") for p in evaluation.risk_coverage],
         ),
@@ -114,14 +116,14 @@ def _policy(policy: PolicyFile, evaluation: Evaluation | None) -> str:
         f"{policy.temperature.level1:.3f}, level 2 {policy.temperature.level2:.3f}. "
         f"{policy.audit_rate:.0%} of what is accepted goes to people as well."
     )
-    sources = _table(
+    sources = card_table(
         ("level", "own threshold", "shared threshold", "never"),
-        [(level.replace("level", "level "), *_sources(certified[level])) for level in ("level2", "level1")],
+        [(level.replace("level", "level "), *threshold_sources(certified[level])) for level in ("level2", "level1")],
     )
     parts = [text, sources]
     if evaluation is not None:
         parts.append(
-            _table(
+            card_table(
                 (f"route, {evaluation.split} split", "share of videos", "wrong"),
                 [
                     (route, f"{each.share:.3f}", "" if each.risk is None else f"{each.risk:.3f}")
@@ -132,11 +134,13 @@ def _policy(policy: PolicyFile, evaluation: Evaluation | None) -> str:
     return "\n\n".join(parts)
 
 
-def _sources(classes: dict[str, dict[str, Any]]) -> Iterable[str]:
+def threshold_sources(classes: dict[str, dict[str, Any]]) -> Iterable[str]:
+    """How many classes have a threshold of their own, a shared one, and none."""
     found = [each["source"] for each in classes.values()]
     return (str(found.count(source)) for source in ("own", "pooled", "none"))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def card_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

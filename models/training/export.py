@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from models.training.card import write_card
 from models.training.evaluate import Evaluation
 from models.training.half import GRAPHS, half_path, write_half
 from models.training.losses import joint_log_probabilities
+from models.training.place import taking_the_place_of
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
 from models.training.weights import save_weights
@@ -60,29 +60,8 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
 
     Raises UserError where `folder` holds something that is not a bundle, or where a graph differs from torch.
     """
-    check_target(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder.parent} cannot be made: {error.strerror}", "name another folder") from error
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        new, previous = Path(scratch) / "bundle", Path(scratch) / "previous"
-        new.mkdir()
+    with taking_the_place_of(folder) as new:
         _write(new, parts)
-        if folder.exists():
-            folder.rename(previous)
-        try:
-            new.rename(folder)
-        except OSError:
-            if previous.exists():
-                previous.rename(folder)
-            raise
-
-
-def check_target(folder: Path) -> None:
-    """Raise UserError where `folder` holds something that is not a bundle."""
-    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file()):
-        raise UserError(f"{folder} is not empty and is not a bundle", "name another folder")
 
 
 def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | None) -> None:

@@ -61,3 +61,10 @@ def predict(
         )
         for outputs in collected
     ]
+
+
+def joined_logits(parts: Sequence[Logits]) -> Logits:
+    """The logits of all parts, in order."""
+    return Logits(
+        level1=np.concatenate([part.level1 for part in parts]), level2=np.concatenate([part.level2 for part in parts])
+    )

@@ -27,7 +27,7 @@ def _zeroshot(
     need("transformers")
     import torch
 
-    from models.training.export import check_target
+    from models.training.place import check_target
     from models.training.zeroshot import read_checkpoint, write_zeroshot
 
     check_target(out)

@@ -1,0 +1,148 @@
+"""What signals are worth: accuracy with them and without, on videos that content tells and on videos it cannot.
+
+The controls: the same with authors, or engagement, of other videos, in training and test alike; and the same videos
+under a brigade of fake viewers who all name one wrong class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from models.decision.decide import decide_many
+from models.decision.types import Decision, EngagementEvidence, Evidence, Policy, Route
+from models.training.metrics import expected_calibration_error
+from models.training.signal_items import Item
+
+VIEWS = ("content", "author", "engagement", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Level-2 accuracy of the answers, withheld ones too."""
+
+    all: float
+    clear: float  # of videos whose content tells their class as far as noise lets it
+    ambiguous: float  # of videos whose content tells the topic alone
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """One test set. accuracy: by VIEWS, and "other authors", "other engagement". ece: of the answer's probability with
+    both; published: share of videos whose level 2 is published, and how much of that is wrong.
+
+    brigade_flips: of the labels published before, the share that a brigade turned into another one; brigade_answers:
+    of all videos, the share whose answer, published or not, became what the brigade says.
+    """
+
+    seed: int
+    items: int
+    accuracy: dict[str, Accuracy]
+    ece: dict[str, float]
+    published: dict[str, tuple[float, float]]
+    brigade_flips: float
+    brigade_answers: float
+    brigade_published: float  # of all videos: newly published as what the brigade says
+
+    def save(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Worth:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored["accuracy"] = {view: Accuracy(**each) for view, each in stored["accuracy"].items()}
+        stored["published"] = {view: (each[0], each[1]) for view, each in stored["published"].items()}
+        return cls(**stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Test videos: which are ambiguous, the engagement of each under a brigade, and the class it names."""
+
+    seed: int
+    items: Sequence[Item]
+    ambiguous: Sequence[bool]
+    brigaded: Sequence[EngagementEvidence | None]
+    named: Sequence[int]  # level-2 index
+
+
+def measure(tests: Tested, policy: Policy, other_authors: Policy, other_engagement: Policy) -> Worth:
+    """policy: of the head; the other two: of heads that learnt from authors, or engagement, of other videos."""
+    evidences = [item.latest for item in tests.items]
+    shown = {
+        "content": [each._replace(author=None, engagement=None) for each in evidences],
+        "author": [each._replace(engagement=None) for each in evidences],
+        "engagement": [each._replace(author=None) for each in evidences],
+        "both": evidences,
+    }
+    decided = {view: decide_many(each, policy) for view, each in shown.items()}
+    moved = shuffled(tests.items, tests.seed, authors=True)
+    decided["other authors"] = decide_many([each.latest._replace(engagement=None) for each in moved], other_authors)
+    moved = shuffled(tests.items, tests.seed, authors=False)
+    decided["other engagement"] = decide_many([each.latest._replace(author=None) for each in moved], other_engagement)
+    honest = decided["both"]
+    attacked = decide_many(_attacked(evidences, tests.brigaded), policy)
+    truth = np.array([item.target for item in tests.items])
+    named = np.array(tests.named)
+    before, after = published(honest), published(attacked)
+    standing = before >= 0
+    answers, turned = _answers(honest), _answers(attacked)
+    return Worth(
+        seed=tests.seed,
+        items=len(tests.items),
+        accuracy={view: _accuracy(each, truth, tests.ambiguous) for view, each in decided.items()},
+        ece={view: _ece(decided[view], truth) for view in VIEWS},
+        published={view: _published(decided[view], truth) for view in VIEWS},
+        brigade_flips=float(((after >= 0) & (after != before))[standing].mean()) if standing.any() else 0.0,
+        brigade_answers=float(((turned != answers) & (turned == named)).mean()),
+        brigade_published=float(((after == named) & (before != named)).mean()),
+    )
+
+
+def shuffled(items: Sequence[Item], seed: int, *, authors: bool) -> list[Item]:
+    """The items with the authors (or else the engagement) of other items, in a fixed random order."""
+    order = np.random.default_rng(seed).permutation(len(items)).tolist()
+    if authors:
+        return [replace(item, author=items[place].author) for item, place in zip(items, order, strict=True)]
+    return [replace(item, engagements=items[place].engagements) for item, place in zip(items, order, strict=True)]
+
+
+def published(decisions: Sequence[Decision]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """[N]: the level-2 class in force, -1 where none is."""
+    return np.array([each.level2 if each.route is Route.ACCEPT else -1 for each in decisions], np.int64)
+
+
+def _attacked(evidences: Sequence[Evidence], brigaded: Sequence[EngagementEvidence | None]) -> list[Evidence]:
+    return [
+        each if attack is None else each._replace(engagement=attack)
+        for each, attack in zip(evidences, brigaded, strict=True)
+    ]
+
+
+def _answers(decisions: Sequence[Decision]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array([each.level2 for each in decisions], np.int64)
+
+
+def _accuracy(
+    decisions: Sequence[Decision], truth: np.ndarray[tuple[int], np.dtype[np.int64]], ambiguous: Sequence[bool]
+) -> Accuracy:
+    right, hard = _answers(decisions) == truth, np.array(ambiguous, np.bool_)
+    return Accuracy(all=float(right.mean()), clear=float(right[~hard].mean()), ambiguous=float(right[hard].mean()))
+
+
+def _ece(decisions: Sequence[Decision], truth: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+    confidence = np.array([each.level2_probability for each in decisions])
+    return expected_calibration_error(confidence, _answers(decisions) == truth)
+
+
+def _published(decisions: Sequence[Decision], truth: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[float, float]:
+    classes = published(decisions)
+    out = classes >= 0
+    return float(out.mean()), float((classes != truth)[out].mean()) if out.any() else 0.0
