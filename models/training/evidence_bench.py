@@ -68,7 +68,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Judged:
     """Test videos: which are ambiguous, the engagement of each under a brigade, and the class it names."""
 
     seed: int
@@ -78,7 +78,7 @@ class Tested:
     named: Sequence[int]  # level-2 index
 
 
-def measure(tests: Tested, policy: Policy, other_authors: Policy, other_engagement: Policy) -> Worth:
+def measure(tests: Judged, policy: Policy, other_authors: Policy, other_engagement: Policy) -> Worth:
     """policy: of the head; the other two: of heads that learnt from authors, or engagement, of other videos."""
     evidences = [item.latest for item in tests.items]
     shown = {
