@@ -61,15 +61,16 @@ def gram_loss(model: GramModel, comments: Sequence[Comments]) -> float:
 
 def choose_penalty(
     learnt: Sequence[Comments], judged: Sequence[Comments], n_level2: int, *, buckets: int = BUCKETS
-) -> float:
-    """The penalty under which `learnt` says most of `judged`; from strong to weak, until it gets no better."""
-    best, loss = PENALTIES[-1], float("inf")
-    for penalty in reversed(PENALTIES):
-        now = gram_loss(fit_grams(learnt, n_level2, penalty, buckets=buckets), judged)
-        if now >= loss:
+) -> tuple[float, GramModel]:
+    """The penalty under which `learnt` says most of `judged`, from strong to weak until it gets no better, and what
+    was learnt with it."""
+    penalty, model = PENALTIES[-1], fit_grams(learnt, n_level2, PENALTIES[-1], buckets=buckets)
+    for weaker in reversed(PENALTIES[:-1]):
+        candidate = fit_grams(learnt, n_level2, weaker, buckets=buckets)
+        if gram_loss(candidate, judged) >= gram_loss(model, judged):
             break
-        best, loss = penalty, now
-    return best
+        penalty, model = weaker, candidate
+    return penalty, model
 
 
 def loud_texts(model: GramModel, comments: Sequence[Comments], most: int) -> list[tuple[str, ...]]:

@@ -32,8 +32,8 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """One test set. accuracy: by VIEWS, and "other authors", "other engagement". ece: of the answer's probability with
-    both; published: share of videos whose level 2 is published, and how much of that is wrong.
+    """One test set. accuracy: by VIEWS, and "other authors", "other engagement". confidence, right: of each answer, by
+    VIEWS; published: share of videos whose level 2 is published, and how much of that is wrong.
 
     brigade_flips: of the labels published before, the share that a brigade turned into another one; brigade_answers:
     of all videos, the share whose answer, published or not, became what the brigade says.
@@ -42,11 +42,16 @@ class Worth:
     seed: int
     items: int
     accuracy: dict[str, Accuracy]
-    ece: dict[str, float]
+    confidence: dict[str, list[float]]
+    right: dict[str, list[bool]]
     published: dict[str, tuple[float, float]]
     brigade_flips: float
     brigade_answers: float
     brigade_published: float  # of all videos: newly published as what the brigade says
+
+    def ece(self, view: str) -> float:
+        """Calibration error of the answers' probability."""
+        return calibration_error([self], view)
 
     def save(self, path: Path) -> None:
         """As JSON, whole or not at all."""
@@ -63,7 +68,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Judged:
     """Test videos: which are ambiguous, the engagement of each under a brigade, and the class it names."""
 
     seed: int
@@ -73,7 +78,7 @@ class Tested:
     named: Sequence[int]  # level-2 index
 
 
-def measure(tests: Tested, policy: Policy, other_authors: Policy, other_engagement: Policy) -> Worth:
+def measure(tests: Judged, policy: Policy, other_authors: Policy, other_engagement: Policy) -> Worth:
     """policy: of the head; the other two: of heads that learnt from authors, or engagement, of other videos."""
     evidences = [item.latest for item in tests.items]
     shown = {
@@ -98,12 +103,19 @@ def measure(tests: Tested, policy: Policy, other_authors: Policy, other_engageme
         seed=tests.seed,
         items=len(tests.items),
         accuracy={view: _accuracy(each, truth, tests.ambiguous) for view, each in decided.items()},
-        ece={view: _ece(decided[view], truth) for view in VIEWS},
+        confidence={view: [each.level2_probability for each in decided[view]] for view in VIEWS},
+        right={view: (_answers(decided[view]) == truth).tolist() for view in VIEWS},
         published={view: _published(decided[view], truth) for view in VIEWS},
         brigade_flips=float(((after >= 0) & (after != before))[standing].mean()) if standing.any() else 0.0,
         brigade_answers=float(((turned != answers) & (turned == named)).mean()),
         brigade_published=float(((after == named) & (before != named)).mean()),
     )
+
+
+def calibration_error(results: Sequence[Worth], view: str) -> float:
+    """Over all videos of all test sets: of few videos, chance alone makes an error of some hundredths."""
+    confidence = np.concatenate([each.confidence[view] for each in results])
+    return expected_calibration_error(confidence, np.concatenate([each.right[view] for each in results]))
 
 
 def shuffled(items: Sequence[Item], seed: int, *, authors: bool) -> list[Item]:
@@ -135,11 +147,6 @@ def _accuracy(
 ) -> Accuracy:
     right, hard = _answers(decisions) == truth, np.array(ambiguous, np.bool_)
     return Accuracy(all=float(right.mean()), clear=float(right[~hard].mean()), ambiguous=float(right[hard].mean()))
-
-
-def _ece(decisions: Sequence[Decision], truth: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    confidence = np.array([each.level2_probability for each in decisions])
-    return expected_calibration_error(confidence, _answers(decisions) == truth)
 
 
 def _published(decisions: Sequence[Decision], truth: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from models.synthetic.sampling import draw_item
 from models.synthetic.signals import brigaded_snapshot
 from models.training.dataset import load_split, read_manifest, rows_of
 from models.training.decoded import Progress
-from models.training.evidence_bench import Tested
+from models.training.evidence_bench import Judged
 from models.training.predict import predict
 from models.training.signal_items import items_of
 from models.training.signals_file import read_signals
@@ -41,7 +41,7 @@ def make_test_set(folder: Path, seed: int, videos: int, progress: Callable[[int]
 
 def read_test_set(
     folder: Path, seed: int, bundle: Path, *, threads: int, decoding: Progress, predicting: Progress
-) -> Tested:
+) -> Judged:
     """The test videos as the bundle sees them, and what a brigade makes of each."""
     world = TEST_SEED + seed
     model = load_subject(bundle, threads=threads)
@@ -54,7 +54,7 @@ def read_test_set(
     )
     level1 = [category.id for category in taxonomy.level1]
     attacks = [brigaded_snapshot(world, row) for row in rows]
-    return Tested(
+    return Judged(
         seed=seed,
         items=items,
         ambiguous=[bool(row.factors["ambiguous"]) for row in rows],

@@ -51,7 +51,7 @@ def samples_of(
         last = len(honest) - 1
         if item.author is not None:
             honest.append(item.latest._replace(author=None))
-        brigade = _brigaded(item, fakes, policy)
+        brigade = brigaded(item, fakes, policy)
         share = (1.0 if brigade is None else 1.0 - BRIGADED) / len(honest)
         found += [(each, share, place == last, item.target) for place, each in enumerate(honest)]
         if brigade is not None:
@@ -98,7 +98,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
     return Samples(features=inner, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _brigaded(item: Item, fakes: Sequence[tuple[str, ...]], policy: Policy) -> Evidence | None:
+def brigaded(item: Item, fakes: Sequence[tuple[str, ...]], policy: Policy) -> Evidence | None:
     """The newest evidence, had a share of the viewers all spoken for the class that content takes it for next."""
     latest = item.latest.engagement
     if latest is None or not latest.plays:

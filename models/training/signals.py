@@ -77,14 +77,13 @@ def fit_head(
     steps = _Steps(FOLDS + 3, progress)
     n_level2 = len(policy.parent)
     by_fold = [[each for each in comments if fold_of(each.video_id) == fold] for fold in range(FOLDS)]
-    gram_penalty = choose_penalty(
-        [each for part in by_fold[1:] for each in part], by_fold[0], n_level2, buckets=buckets
-    )
+    without = [[each for other, part in enumerate(by_fold) if other != fold for each in part] for fold in range(FOLDS)]
+    gram_penalty, grams = choose_penalty(without[0], by_fold[0], n_level2, buckets=buckets)
     steps.advance()
     parts = []
     for fold, own in enumerate(by_fold):
-        without = [each for other, part in enumerate(by_fold) if other != fold for each in part]
-        grams = fit_grams(without, n_level2, gram_penalty, buckets=buckets)
+        if fold:
+            grams = fit_grams(without[fold], n_level2, gram_penalty, buckets=buckets)
         held = [item for item in items if fold_of(item.video_id) == fold]
         parts.append(samples_of(held, grams, loud_texts(grams, own, LOUD), policy))
         steps.advance()

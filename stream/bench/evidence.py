@@ -122,7 +122,9 @@ def _policies(out: Path, bundle: Path, train: int, threads: int, progress: Progr
 
 
 def report(results: Sequence[Worth]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of every figure."""
+    """Mean and standard deviation over seeds of every figure; ece_pooled: over the videos of all of them."""
+    from models.training.evidence_bench import calibration_error
+
     first = results[0]
     return {
         "bench": NAME,
@@ -135,7 +137,8 @@ def report(results: Sequence[Worth]) -> dict[str, Any]:
             }
             for view in first.accuracy
         },
-        "ece": {view: _spread([each.ece[view] for each in results]) for view in first.ece},
+        "ece": {view: _spread([each.ece(view) for each in results]) for view in first.confidence},
+        "ece_pooled": {view: calibration_error(results, view) for view in first.confidence},
         "published": {view: _spread([each.published[view][0] for each in results]) for view in first.published},
         "published_wrong": {view: _spread([each.published[view][1] for each in results]) for view in first.published},
         "brigade": {
@@ -154,14 +157,17 @@ def tables(result: dict[str, Any]) -> list[Table]:
     """What a person reads."""
     accuracy = Table(box=None, pad_edge=False)
     accuracy.add_column("level 2 by content and …", no_wrap=True)
-    for column in ("ambiguous half", "clear half", "all", "ECE", "published", "wrong of it"):
+    for column in ("ambiguous half", "clear half", "all", "ECE", "pooled", "published", "wrong of it"):
         accuracy.add_column(column, justify="right")
     for view, halves in result["accuracy"].items():
         ece, published, wrong = (result[name].get(view) for name in ("ece", "published", "published_wrong"))
+        pooled = result["ece_pooled"].get(view)
         accuracy.add_row(
             {"content": "nothing else", "author": "the author", "both": "the author and engagement"}.get(view, view),
             *(_say(halves[half]) for half in ("ambiguous", "clear", "all")),
-            *("" if each is None else _say(each) for each in (ece, published, wrong)),
+            "" if ece is None else _say(ece),
+            "" if pooled is None else f"{pooled:.3f}",
+            *("" if each is None else _say(each) for each in (published, wrong)),
         )
     brigade = Table(box=None, pad_edge=False)
     brigade.add_column("5 % of viewers name one wrong class", no_wrap=True)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.decision.answers import in_audit_sample
 from models.decision.decide import decide, decide_many
 from models.decision.probabilities import joint_logits, normalised
 from models.decision.signal_head import GROUPS, signal_scores
@@ -97,6 +98,35 @@ def test_signals_move_an_answer_by_the_margin_or_not_at_all(case: tuple[Policy, 
                 assert np.log(level[now]) - np.log(max(level[said], 1e-300)) >= policy.signals.margin - 1e-9
             elif level[said] > 1e-200:
                 assert np.log(level.max()) - np.log(level[said]) < policy.signals.margin + 1e-9
+
+
+@given(cases())
+def test_a_decision_with_signals_follows_their_rules(case: tuple[Policy, list[Evidence]]) -> None:
+    policy, batch = case
+    rules = policy.signals
+    assert rules is not None
+    for evidence, decision in zip(batch, decide_many(batch, policy), strict=True):
+        informed = bool(posterior([evidence], policy, rules.head, rules.margin).informed[0])
+        assert decision.audit == (Reason.AUDIT_SAMPLE in decision.reasons)
+        assert decision.audit == (
+            decision.route is not Route.REVIEW
+            and in_audit_sample(evidence.video_id, evidence.revision, policy.audit_rate)
+        )
+        if not informed:
+            continue
+        alone = decide(evidence, replace(policy, signals=None))
+        assert decision.content == (alone.route, alone.level1, alone.level2, alone.confidence)
+        sure2 = decision.level2_probability >= float(rules.level2_thresholds[decision.level2])
+        sure1 = decision.level1_probability >= float(rules.level1_thresholds[decision.level1])
+        clear = policy.parent[decision.level2] == decision.level1 and decision.margin >= policy.min_margin
+        supported = Route.ACCEPT if sure2 and clear else Route.ACCEPT_LEVEL1 if sure1 else Route.REVIEW
+        called = {Reason.REPORTED, Reason.PRIOR_CONFLICT, Reason.ENGAGEMENT_CONFLICT} & set(decision.reasons)
+        assert decision.route is (Route.REVIEW if called else supported)
+        assert decision.reasons or decision.route is Route.ACCEPT
+        if called - {Reason.REPORTED}:
+            assert not decision.moved
+            assert alone.route is not Route.REVIEW
+            assert supported is not Route.ACCEPT
 
 
 def decided(logits: list[float], *, policy: Policy | None = None, **known: Any) -> Any:
