@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnsupportedCodecError
 from faust.exceptions import FaustError
 from faust.streams import Stream
 from faust.transport.consumer import Consumer
@@ -210,7 +210,12 @@ class Lag:
         return moved or not behind
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: BaseException) -> BaseException:
+    if isinstance(error, UnsupportedCodecError):
+        return UserError(
+            f"actions come in a codec that cannot be read: {error}",
+            "install the package cramjam, which aiokafka needs for all but gzip, or publish with gzip",
+        )
     if isinstance(error, KafkaError | FaustError | OSError):
         return UserError(
             f"Kafka ended the signals job: {type(error).__name__}: {error}",

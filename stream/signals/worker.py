@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -103,6 +104,7 @@ class Worker:
             mine = [event for event in events if self._is_mine(event.message)]
             await self._check_holes(event.message for event in mine)
             acknowledgements = []
+            counts: Counter[str] = Counter()
             now, now_ms = time.monotonic(), int(time.time() * 1000)
             for (key, partition), actions in self._by_video(event.message for event in mine).items():
                 video = self._video(key)
@@ -115,14 +117,14 @@ class Worker:
                     acknowledgements.append(await self._table.write(key, encode(folded.video), partition))
                 if folded.video.dirty:
                     self._agenda.changed(key, now, urgent=folded.video.crossed)
-                metrics.ACTIONS.labels("applied").inc(folded.applied)
-                metrics.ACTIONS.labels("repeated").inc(folded.repeated)
-                metrics.ACTIONS.labels("outdated").inc(folded.outdated)
+                counts.update(applied=folded.applied, repeated=folded.repeated, outdated=folded.outdated)
             await asyncio.gather(*acknowledgements)
             for event in mine:
                 event.ack()
                 place = event.message.partition
                 self.read[place] = max(self.read.get(place, 0), event.message.offset + 1)
+            for outcome, count in counts.items():
+                metrics.ACTIONS.labels(outcome).inc(count)
         self.something_changed.set()
 
     async def tell(self) -> int:
