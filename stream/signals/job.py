@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import faust
@@ -39,9 +41,10 @@ LEAVE_S = 12.0  # for Faust's services to end after that; then nothing is left t
 
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Until `stop` is set. Raises UserError where something it needs is missing, in the way or out of reach."""
-    app = new_app(settings)
-    partitions = prepare(settings)
-    asyncio.run(SignalsJob(settings, app, partitions, health).run(stop))
+    with tempfile.TemporaryDirectory(prefix="reelsort-signals-") as scratch:
+        app = new_app(settings, Path(scratch))
+        partitions = prepare(settings)
+        asyncio.run(SignalsJob(settings, app, partitions, health).run(stop))
 
 
 class SignalsJob:
@@ -114,7 +117,9 @@ class SignalsJob:
             self._app.flow_control.suspend()
             consumer = cast(Consumer, self._app.consumer)
             committed = await consumer.seek_to_committed() if consumer.assignment() else {}
-            await self._worker.recovered(committed, await consumer.highwaters(*committed))
+            first = await consumer.earliest_offsets(*committed)
+            begin = {tp: max(offset or 0, first[tp]) for tp, offset in committed.items()}
+            await self._worker.recovered(begin, await consumer.highwaters(*committed))
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()

@@ -72,8 +72,9 @@ class Worker:
             self._owned = frozenset()
             self.read.clear()
 
-    async def recovered(self, committed: Mapping[TP, int | None], ends: Mapping[TP, int]) -> None:
-        """The table holds all videos of these partitions of the actions. Those that are dirty are due.
+    async def recovered(self, begin: Mapping[TP, int], ends: Mapping[TP, int]) -> None:
+        """The table holds all videos of the partitions of `begin`, the offsets of the actions to be read next. Those
+        that are dirty are due.
 
         Raises UserError where they have counted actions that the topic does not hold yet: all others would be skipped.
         """
@@ -91,9 +92,8 @@ class Worker:
                     )
                 self._passes(video)
             self._agenda.restart(dirty, time.monotonic())
-            own = {tp.partition: offset for tp, offset in committed.items() if tp.topic == self._actions}
-            self._owned = frozenset(own)
-            self.read = {partition: offset for partition, offset in own.items() if offset is not None and offset >= 0}
+            self.read = {tp.partition: offset for tp, offset in begin.items() if tp.topic == self._actions}
+            self._owned = frozenset(self.read)
         self.something_changed.set()
 
     # --- effects
