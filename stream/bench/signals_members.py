@@ -31,7 +31,7 @@ from stream.signals.topics import prepare
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
 
-LOOK_EVERY_S = 0.005
+LOOK_EVERY_S = 0.02
 OUTCOMES = ("applied", "repeated", "outdated")
 
 
