@@ -8,9 +8,11 @@ floor  an agent that reads, and does nothing: what Faust itself takes for an eve
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import faust
@@ -29,19 +31,21 @@ from stream.signals.topics import prepare
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
 
-LOOK_EVERY_S = 0.005
+LOOK_EVERY_S = 0.02
 OUTCOMES = ("applied", "repeated", "outdated")
 
 
-def job(tally: Tally, settings: Settings) -> None:
-    with _watching(tally, lambda: sum(metrics.ACTIONS.labels(outcome)._value.get() for outcome in OUTCOMES)) as stop:
+def job(tally: Tally, settings: Settings, cpu_file: str) -> None:
+    with _watching(
+        tally, cpu_file, lambda: sum(metrics.ACTIONS.labels(outcome)._value.get() for outcome in OUTCOMES)
+    ) as stop:
         signals.run(settings, stop, Health(600.0))
 
 
-def naive(tally: Tally, settings: Settings) -> None:
+def naive(tally: Tally, settings: Settings, cpu_file: str) -> None:
     """Faust's own table, which takes the partition from the event at hand, and its own acknowledgements."""
     names = TopicNames(settings.kafka.topics)
-    app = new_app(settings)
+    app = new_app(settings, Path(tempfile.gettempdir()))
     table = app.Table("videos", partitions=prepare(settings), key_type=bytes, value_type=bytes)
     snapshots = app.topic(names.actual(ENGAGEMENT_SNAPSHOTS), key_serializer="raw", value_serializer="raw")
     counted = Counted()
@@ -64,11 +68,11 @@ def naive(tally: Tally, settings: Settings) -> None:
             counted.count += 1
 
     _agent(app, names, actions)
-    _run(app, tally, counted)
+    _run(app, tally, cpu_file, counted)
 
 
-def floor(tally: Tally, settings: Settings) -> None:
-    app = new_app(settings)
+def floor(tally: Tally, settings: Settings, cpu_file: str) -> None:
+    app = new_app(settings, Path(tempfile.gettempdir()))
     counted = Counted()
 
     async def actions(stream: StreamT[bytes]) -> None:
@@ -76,7 +80,7 @@ def floor(tally: Tally, settings: Settings) -> None:
             counted.count += 1
 
     _agent(app, TopicNames(settings.kafka.topics), actions)
-    _run(app, tally, counted)
+    _run(app, tally, cpu_file, counted)
 
 
 class Counted:
@@ -84,10 +88,12 @@ class Counted:
 
 
 class _watching:
-    """Tells the tally what is counted, and sets the event when all is."""
+    """Tells the tally what is counted, and sets the event when all is; then `cpu_file` holds the processor seconds that
+    it took."""
 
-    def __init__(self, tally: Tally, count: Callable[[], float]) -> None:
+    def __init__(self, tally: Tally, cpu_file: str, count: Callable[[], float]) -> None:
         self._tally = tally
+        self._cpu_file = cpu_file
         self._count = count
         self._stop = threading.Event()
 
@@ -101,13 +107,17 @@ class _watching:
 
     def _watch(self) -> None:
         seen = 0
+        begun = time.process_time()
         while not self._tally.finished.is_set():
             count = int(self._count())
+            if seen == 0:
+                begun = time.process_time()
             if count > seen:
                 self._tally.reads()
                 self._tally.stored(count - seen)
                 seen = count
             time.sleep(LOOK_EVERY_S)
+        Path(self._cpu_file).write_text(f"{time.process_time() - begun}", encoding="utf-8")
         self._stop.set()
 
 
@@ -120,9 +130,9 @@ def _agent(app: faust.App, names: TopicNames, work: Callable[[StreamT[bytes]], A
     app.agent(topic, name="actions", concurrency=1)(work)
 
 
-def _run(app: faust.App, tally: Tally, counted: Counted) -> None:
+def _run(app: faust.App, tally: Tally, cpu_file: str, counted: Counted) -> None:
     async def until_finished() -> None:
-        with _watching(tally, lambda: counted.count) as stop:
+        with _watching(tally, cpu_file, lambda: counted.count) as stop:
             starting = asyncio.create_task(app.start())
             while not stop.is_set():
                 await asyncio.sleep(LOOK_EVERY_S)

@@ -40,7 +40,7 @@ def run(settings: Settings, actions: int, videos: int, console: Console) -> dict
     settings = own_topics(settings)
     signals = settings.signals.model_copy(update={"expire_after_h": EXPIRE_AFTER_H, "sweep_s": SAMPLE_EVERY_S})
     settings = settings.model_copy(update={"signals": signals})
-    publisher = threading.Thread(target=publish, args=(settings, _plays(actions, videos)), daemon=True)
+    publisher = threading.Thread(target=publish, args=(settings, plays(actions, videos)), daemon=True)
     with tempfile.TemporaryDirectory(prefix="reelsort-bench-") as folder:
         file = Path(folder) / "samples.json"
         publisher.start()
@@ -89,7 +89,7 @@ def sampled_job(tally: Tally, settings: Settings, file: str) -> None:
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    job(tally, settings)
+    job(tally, settings, f"{file}.cpu")
     sampler.join()
     Path(file).write_bytes(orjson.dumps(samples))
 
@@ -141,7 +141,8 @@ def svg(result: dict[str, Any]) -> str:
     )
 
 
-def _plays(actions: int, videos: int) -> Iterator[tuple[str, datetime]]:
+def plays(actions: int, videos: int) -> Iterator[tuple[str, datetime]]:
+    """(video_id, when): each video is seen for ACTIVE_SHARE of the span."""
     rng = Random(7)  # noqa: S311 - the same actions in every run
     active = max(1, round(videos * ACTIVE_SHARE))
     for number in range(actions):

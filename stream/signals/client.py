@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -51,8 +50,11 @@ def app_id(settings: Settings) -> str:
     return f"{group_id(settings, NAME)}-{settings.signals.generation}"
 
 
-def new_app(settings: Settings) -> faust.App:
-    """An app that listens on nothing and declares no topic. Raises UserError for options aiokafka has no word for."""
+def new_app(settings: Settings, scratch: Path) -> faust.App:
+    """An app that listens on nothing and declares no topic. `scratch`: a folder where Faust makes empty ones at start.
+
+    Raises UserError for options that aiokafka has no word for.
+    """
     kafka = settings.kafka
     quieten()
     session_s = min(kafka.session_timeout_ms, kafka.max_poll_interval_ms) / 1000
@@ -75,7 +77,7 @@ def new_app(settings: Settings) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
-        datadir=Path(tempfile.gettempdir()) / f"{app_id(settings)}-faust",  # made at start, nothing is kept there
+        datadir=scratch,
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnsupportedCodecError
 from faust.exceptions import FaustError
 from faust.streams import Stream
 from faust.transport.consumer import Consumer
@@ -39,9 +41,10 @@ LEAVE_S = 12.0  # for Faust's services to end after that; then nothing is left t
 
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Until `stop` is set. Raises UserError where something it needs is missing, in the way or out of reach."""
-    app = new_app(settings)
-    partitions = prepare(settings)
-    asyncio.run(SignalsJob(settings, app, partitions, health).run(stop))
+    with tempfile.TemporaryDirectory(prefix="reelsort-signals-") as scratch:
+        app = new_app(settings, Path(scratch))
+        partitions = prepare(settings)
+        asyncio.run(SignalsJob(settings, app, partitions, health).run(stop))
 
 
 class SignalsJob:
@@ -114,7 +117,9 @@ class SignalsJob:
             self._app.flow_control.suspend()
             consumer = cast(Consumer, self._app.consumer)
             committed = await consumer.seek_to_committed() if consumer.assignment() else {}
-            await self._worker.recovered(committed, await consumer.highwaters(*committed))
+            first = await consumer.earliest_offsets(*committed)
+            begin = {tp: max(offset or 0, first[tp]) for tp, offset in committed.items()}
+            await self._worker.recovered(begin, await consumer.highwaters(*committed))
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()
@@ -210,7 +215,12 @@ class Lag:
         return moved or not behind
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: BaseException) -> BaseException:
+    if isinstance(error, UnsupportedCodecError):
+        return UserError(
+            f"actions come in a codec that cannot be read: {error}",
+            "install the package cramjam, which aiokafka needs for all but gzip, or publish with gzip",
+        )
     if isinstance(error, KafkaError | FaustError | OSError):
         return UserError(
             f"Kafka ended the signals job: {type(error).__name__}: {error}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -71,8 +72,9 @@ class Worker:
             self._owned = frozenset()
             self.read.clear()
 
-    async def recovered(self, committed: Mapping[TP, int | None], ends: Mapping[TP, int]) -> None:
-        """The table holds all videos of these partitions of the actions. Those that are dirty are due.
+    async def recovered(self, begin: Mapping[TP, int], ends: Mapping[TP, int]) -> None:
+        """The table holds all videos of the partitions of `begin`, the offsets of the actions to be read next. Those
+        that are dirty are due.
 
         Raises UserError where they have counted actions that the topic does not hold yet: all others would be skipped.
         """
@@ -90,9 +92,8 @@ class Worker:
                     )
                 self._passes(video)
             self._agenda.restart(dirty, time.monotonic())
-            own = {tp.partition: offset for tp, offset in committed.items() if tp.topic == self._actions}
-            self._owned = frozenset(own)
-            self.read = {partition: offset for partition, offset in own.items() if offset is not None and offset >= 0}
+            self.read = {tp.partition: offset for tp, offset in begin.items() if tp.topic == self._actions}
+            self._owned = frozenset(self.read)
         self.something_changed.set()
 
     # --- effects
@@ -103,6 +104,7 @@ class Worker:
             mine = [event for event in events if self._is_mine(event.message)]
             await self._check_holes(event.message for event in mine)
             acknowledgements = []
+            counts: Counter[str] = Counter()
             now, now_ms = time.monotonic(), int(time.time() * 1000)
             for (key, partition), actions in self._by_video(event.message for event in mine).items():
                 video = self._video(key)
@@ -115,14 +117,14 @@ class Worker:
                     acknowledgements.append(await self._table.write(key, encode(folded.video), partition))
                 if folded.video.dirty:
                     self._agenda.changed(key, now, urgent=folded.video.crossed)
-                metrics.ACTIONS.labels("applied").inc(folded.applied)
-                metrics.ACTIONS.labels("repeated").inc(folded.repeated)
-                metrics.ACTIONS.labels("outdated").inc(folded.outdated)
+                counts.update(applied=folded.applied, repeated=folded.repeated, outdated=folded.outdated)
             await asyncio.gather(*acknowledgements)
             for event in mine:
                 event.ack()
                 place = event.message.partition
                 self.read[place] = max(self.read.get(place, 0), event.message.offset + 1)
+            for outcome, count in counts.items():
+                metrics.ACTIONS.labels(outcome).inc(count)
         self.something_changed.set()
 
     async def tell(self) -> int:

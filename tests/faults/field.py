@@ -229,7 +229,8 @@ class Field:
     def length(self, topic: str) -> int:
         """Records of a topic by its actual name. Raises KafkaException where it does not exist."""
         latest = {TopicPartition(topic, place.partition): OffsetSpec.latest() for place in self._partitions}
-        ends = self._admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
+        admin = self._admin
+        ends = admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
         return sum(end.result().offset for end in ends.values())
 
     def read_back(self) -> Seen:

@@ -62,7 +62,9 @@ def delete_records(bootstrap: str, topic: str) -> None:
         outcome.result()
 
 
-def produce(bootstrap: str, topic: str, records: Iterable[Record], *, partition: int | None = None) -> None:
+def produce(
+    bootstrap: str, topic: str, records: Iterable[Record], *, partition: int | None = None, compression: str = "none"
+) -> None:
     """Send (key, value[, headers]) records and return when all are acknowledged."""
     failed: list[KafkaError] = []
 
@@ -70,7 +72,14 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record], *, partition:
         if error is not None:
             failed.append(error)
 
-    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 2})
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": 2,
+            "compression.type": compression,
+        }
+    )
     for key, value, *headers in records:
         place = {} if partition is None else {"partition": partition}
         producer.produce(

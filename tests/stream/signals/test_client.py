@@ -87,9 +87,9 @@ def test_what_aiokafka_cannot_take_is_refused_by_name(settings: KafkaSettings, n
     assert named in f"{refused.value.message} {refused.value.remedy}"
 
 
-def test_the_app_listens_on_nothing_and_makes_no_topic() -> None:
+def test_the_app_listens_on_nothing_and_makes_no_topic(tmp_path: Path) -> None:
     settings = Settings(kafka=KafkaSettings(bootstrap="one:9092,[::1]:9093", group_prefix="mine"))
-    app = new_app(settings)
+    app = new_app(settings, tmp_path)
     assert not app.conf.web_enabled
     assert not app.conf.topic_allow_declare
     assert app.conf.topic_disable_leader

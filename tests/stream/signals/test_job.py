@@ -260,3 +260,10 @@ def test_records_that_faust_passes_over_end_the_job_and_holes_of_the_log_do_not(
     broker.delete_records(field.bootstrap, topic)
     field.publish([action_of(10, "v")])
     Holes(field.settings, topic).check(partition, 10, 10)
+
+
+def test_a_codec_that_cannot_be_read_is_named(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiokafka.codec.cramjam", None)
+    with field.job(fails="codec") as running:
+        broker.produce(field.bootstrap, field.topic(ENGAGEMENT_ACTIONS), [(b"v", b"{}" * 100)] * 50, compression="lz4")
+        running.join()
