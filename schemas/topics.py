@@ -168,3 +168,7 @@ class TopicNames:
     def standard(self, actual: str) -> str:
         """The standard name. KeyError for a topic that is none of ours."""
         return self._standard[actual]
+
+    def standard_or_none(self, actual: str) -> str | None:
+        """The standard name, or None for a topic that is none of ours: of a record stored under names of before."""
+        return self._standard.get(actual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg
 
 from schemas.errors import UserError
+from schemas.topics import TopicNames
 from stream.store import encoding as pg
 from stream.store import messages
 
@@ -103,18 +105,27 @@ def open_letter(connection: _Connection, letter_id: int) -> Opened:
     return Opened(Letter(*letter), key, value, headers)
 
 
-def redrivable(connection: _Connection, which: Which) -> int:
-    """How many letters redrive() would send."""
+def redrivable(connection: _Connection, which: Which, names: TopicNames) -> dict[str, int]:
+    """Standard topic -> how many letters redrive() would send to it."""
     condition, parameters = which.condition()
-    row = connection.execute(
-        f"SELECT count(*) FROM dead_letters WHERE {condition} AND {_SENDABLE}",  # noqa: S608 - own constants
+    rows = connection.execute(
+        f"SELECT source_topic FROM dead_letters WHERE {condition} AND {_SENDABLE}",  # noqa: S608 - own constants
         parameters,
-    ).fetchone()
-    return 0 if row is None else int(row[0])
+    )
+    return dict(Counter(messages.redriven_to(names.standard_or_none(topic)) for (topic,) in rows))
 
 
-def redrive(connection: _Connection, which: Which) -> list[int]:
-    """Send the letters meant to the retry topic through the outbox, with a clean count. Returns their ids.
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """Letters on their way: their ids, and how many go to which topic (standard name)."""
+
+    ids: list[int]
+    topics: dict[str, int]
+
+
+def redrive(connection: _Connection, which: Which, names: TopicNames) -> Redriven:
+    """Send the letters meant round again through the outbox, with a clean count: videos to the retry topic,
+    observations to their own.
 
     One transaction: a letter is marked redriven if and only if its record is on the way; one that is being redriven by
     somebody else right now is left to them. Letters whose video was removed hold nothing any more and stay.
@@ -132,7 +143,7 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
             [now, *parameters],
         )
         letters = cursor.fetchall()
-        outbox = []
+        outbox, topics = [], Counter[str]()
         for _, video_id, topic, partition, offset, key, value, headers in letters:
             stated = {
                 messages.ORIGIN_TOPIC: topic,
@@ -140,8 +151,10 @@ def redrive(connection: _Connection, which: Which) -> list[int]:
                 messages.ORIGIN_OFFSET: str(offset),
             }
             name = video_id if video_id is not None else messages.key_of_bytes(key)
-            outbox.append(messages.redriven(name, value, headers | stated, now))
+            source = names.standard_or_none(topic)
+            outbox.append(messages.redriven(source, name, value, headers | stated, now))
+            topics[messages.redriven_to(source)] += 1
         if outbox:
             with cursor.copy(f"COPY outbox ({messages.OUTBOX_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(pg.copy_block([pg.rows(messages.OUTBOX_COLUMNS, outbox)]))
-    return [letter_id for letter_id, *_ in letters]
+    return Redriven([letter_id for letter_id, *_ in letters], dict(topics))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from zlib import crc32
 
 import numpy as np
 
 from models.decision.types import Policy, SignalHead, SignalRules
 from schemas.events import VideoPublished
+from schemas.taxonomy import Level1, Level2, Prompts, Taxonomy
 from stream import boundaries
 from stream.classify.analyse import Analysis, Done
 from stream.store.work import LiveModel
@@ -21,10 +22,35 @@ EMBEDDING_DIM = 16
 WORKERS = 8  # videos at once, where the stub takes its time
 
 
+@cache
+def stub_taxonomy() -> Taxonomy:
+    """The stub's categories, with names that can be told apart."""
+    prompts = Prompts(zh=("类",), en=("category",))
+    level1 = [Level1(id=name, zh=f"类{name[-1]}", en=f"class {name[-1]}", prompts=prompts, harm=0.5) for name in LEVEL1]
+    return Taxonomy(
+        version=1,
+        name="stub",
+        level1=tuple(level1),
+        level2=tuple(
+            Level2(
+                id=f"{parent.id}.{child}",
+                zh=f"{parent.zh}之{child}",
+                en=f"topic {parent.id[-1]}{child}",
+                prompts=prompts,
+                harm=0.5,
+                parent=parent.id,
+            )
+            for parent in level1
+            for child in range(CHILDREN)
+        ),
+    )
+
+
 def stub_model() -> LiveModel:
     """4 verticals of 4 topics each, thresholds that send some videos each way, and a head that weighs signals, but not
     what an author published before: the stub's answers shall not depend on the order in which videos come."""
-    level2 = tuple(f"{parent}.{child}" for parent in LEVEL1 for child in range(CHILDREN))
+    taxonomy = stub_taxonomy()
+    level2 = tuple(category.id for category in taxonomy.level2)
     policy = Policy(
         policy_id="pol-stub",
         parent=np.repeat(np.arange(len(LEVEL1)), CHILDREN),
@@ -52,10 +78,10 @@ def stub_model() -> LiveModel:
         model_id="enc-stub.pol-stub",
         encoder_id="enc-stub",
         policy_id="pol-stub",
-        taxonomy_id="tx-stub",
+        taxonomy_id=taxonomy.id,
         level1=LEVEL1,
         level2=level2,
-        harm=tuple(0.5 for _ in level2),
+        harm=tuple(category.harm for category in taxonomy.level2),
         policy=policy,
         epoch=0,
     )

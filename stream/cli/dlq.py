@@ -14,6 +14,7 @@ from rich.table import Table
 
 from stream.cli.options import Format, FormatOption
 from stream.dead_letters import Opened, Which, counts, find, open_letter, redrivable, redrive
+from stream.kafka import topic_names
 from stream.settings import load_settings
 from stream.store.session import connect_or_explain
 
@@ -79,17 +80,25 @@ def _redrive(
     write: Annotated[bool, typer.Option(help="Do it; without this, only say what would be done.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Send dead letters to the retry topic. Dry unless --write."""
+    """Send dead letters round again: videos to the retry topic, what the rescore job refused to its own. Dry unless
+    --write."""
     which = Which(code=code, ids=ids or ())
-    with connect_or_explain(load_settings().database, "dlq") as connection:
-        sent = redrive(connection, which) if write else []
-        meant = len(sent) if write else redrivable(connection, which)
+    settings = load_settings()
+    names = topic_names(settings)
+    with connect_or_explain(settings.database, "dlq") as connection:
+        sent = redrive(connection, which, names) if write else None
+        topics = redrivable(connection, which, names) if sent is None else sent.topics
+    meant = sum(topics.values())
     if output is Format.JSON:
-        typer.echo(orjson.dumps({"written": write, "letters": meant, "ids": sent}))
-    elif write:
-        typer.echo(f"{meant} dead letters are on their way to the retry topic")
+        report = {"written": write, "letters": meant, "topics": topics, "ids": [] if sent is None else sent.ids}
+        typer.echo(orjson.dumps(report))
+        return
+    where = ", ".join(f"{count} to {names.actual(topic)}" for topic, count in sorted(topics.items()))
+    to = f": {where}" if where else ""
+    if write:
+        typer.echo(f"{meant} dead letters are on their way{to}")
     else:
-        typer.echo(f"{meant} dead letters would be sent to the retry topic; add --write to do it")
+        typer.echo(f"{meant} dead letters would be sent{to}; add --write to do it")
 
 
 def _plain(opened: Opened) -> dict[str, Any]:

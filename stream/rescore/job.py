@@ -27,10 +27,10 @@ from stream.consumer.records import Progress, Record, TopicPartition
 from stream.consumer.runtime import ConsumerRuntime
 from stream.kafka import group_id
 from stream.settings import Settings
-from stream.store import registry, rescore, tasks
+from stream.store import messages, registry, rescore, tasks
 from stream.store.rescore import ReviewRules
 from stream.store.session import connect_or_explain
-from stream.store.work import Dead, Input, LiveModel, Observed, Origin, Outcome, Written
+from stream.store.work import Dead, Input, LiveModel, Observed, Outcome, Written
 from stream.store.writer import Writer
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
@@ -145,14 +145,14 @@ def review_rules(settings: Settings) -> ReviewRules:
 
 def read(record: Record, names: TopicNames) -> Outcome:
     """The observation in a record, or its dead letter."""
-    origin = Origin(record.topic, record.partition, record.offset)
+    origin, tries = messages.origin_of(record)
     traceparent = traceparent_of(record.headers)
     try:
         event = decode_event(names.standard(record.topic), record.key, record.value, record.headers)
     except BadEvent as error:
-        return Dead(Input(record, origin, None, 1, traceparent), error.code, error.detail, attempts=1)
+        return Dead(Input(record, origin, None, tries, traceparent), error.code, error.detail, attempts=tries)
     assert isinstance(event, (AuthorProfile, EngagementSnapshot))
-    return Observed(Input(record, origin, event, 1, traceparent), event)
+    return Observed(Input(record, origin, event, tries, traceparent), event)
 
 
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:

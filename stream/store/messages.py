@@ -12,6 +12,8 @@ from models.decision.types import Reason, Route
 from schemas import ids
 from schemas.events import AuthorProfile, LabelDecided, LabelStatus, ReviewDecided, ReviewRequested, ReviewWithdrawn
 from schemas.topics import (
+    AUTHOR_PROFILES,
+    ENGAGEMENT_SNAPSHOTS,
     EVENT_TYPES,
     LABEL_WITHDRAWN,
     REVIEW_DECISIONS,
@@ -178,10 +180,18 @@ def dead_letter(dead: Dead, now: datetime) -> OutboxRow:
     return _row(VIDEO_DEAD, key_text(dead.input), dead.input.record.value, headers, now)
 
 
-def redriven(key: str, value: bytes | None, headers: Mapping[str, str | None], now: datetime) -> OutboxRow:
-    """A dead letter's input, once more to the retry topic, with a clean count."""
+def redriven(
+    source: str | None, key: str, value: bytes | None, headers: Mapping[str, str | None], now: datetime
+) -> OutboxRow:
+    """A dead letter's input, once more, with a clean count. source: the standard name of the topic it came from, None
+    for a topic that is none of ours."""
     kept = {name: text for name, text in headers.items() if name not in (ERROR_CODE, ERROR_DETAIL)}
-    return _row(VIDEO_RETRY, key, value, kept | {TRIES: "1"}, now)
+    return _row(redriven_to(source), key, value, kept | {TRIES: "1"}, now)
+
+
+def redriven_to(source: str | None) -> str:
+    """The topic a dead letter is sent to again: observations to their own, all else to where videos are retried."""
+    return source if source in (AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS) else VIDEO_RETRY
 
 
 def key_text(source: Input) -> str:
@@ -253,5 +263,14 @@ _REQUESTED_TYPE = EVENT_TYPES[ReviewRequested]
 _WITHDRAWN_TYPE = EVENT_TYPES[ReviewWithdrawn]
 _SHARDS = tuple(pg.int2(shard) for shard in range(ids.SHARDS))
 _TOPICS: Mapping[str, Field] = {
-    topic: pg.text(topic) for topic in (VIDEO_LABELS, VIDEO_REVIEW, VIDEO_RETRY, VIDEO_DEAD, REVIEW_DECISIONS)
+    topic: pg.text(topic)
+    for topic in (
+        VIDEO_LABELS,
+        VIDEO_REVIEW,
+        VIDEO_RETRY,
+        VIDEO_DEAD,
+        REVIEW_DECISIONS,
+        AUTHOR_PROFILES,
+        ENGAGEMENT_SNAPSHOTS,
+    )
 }

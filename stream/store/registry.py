@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.bundle import Bundle
+from models.bundle import Bundle, default_bundle
+from schemas.errors import UserError
+from schemas.taxonomy import Taxonomy
+from stream.classify.stub import stub_model, stub_taxonomy
+from stream.settings import Settings
 from stream.store.work import LiveModel
 
 _REGISTER = """
@@ -57,6 +61,30 @@ def enter(connection: psycopg.Connection[Any], model: LiveModel, manifest: Mappi
             epoch = _scalar(connection, _PROMOTE, model.model_id)
     assert epoch is not None
     return replace(model, epoch=epoch)
+
+
+class AtHand(NamedTuple):
+    """A model that the settings name; nothing says that it ever decided here, and its epoch is 0."""
+
+    model: LiveModel
+    taxonomy: Taxonomy
+
+
+def at_hand(settings: Settings) -> AtHand:
+    """What a worker with these settings would decide with. Raises UserError where the bundle cannot be read."""
+    if settings.classify.stub:
+        return AtHand(stub_model(), stub_taxonomy())
+    bundle = Bundle.load(settings.inference.bundle or default_bundle())
+    return AtHand(of_bundle(bundle), bundle.taxonomy)
+
+
+def require_entered(connection: psycopg.Connection[Any], model: LiveModel) -> None:
+    """Raises UserError where no worker of this database ever ran the model."""
+    if connection.execute("SELECT FROM models WHERE model_id = %s", [model.model_id]).fetchone() is None:
+        raise UserError(
+            f"the model at hand, {model.name} ({model.model_id}), never decided anything in this database",
+            "name the bundle that did (REELSORT_INFERENCE__BUNDLE)",
+        )
 
 
 def _scalar(connection: psycopg.Connection[Any], statement: str, model_id: str) -> int | None:

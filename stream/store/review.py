@@ -51,6 +51,10 @@ class Settled(NamedTuple):
     label_revision: int | None
 
 
+class TaskClosed(UserError):
+    """There is no such task, or it was decided or withdrawn meanwhile."""
+
+
 class _Task(NamedTuple):
     """An open task and the label of its video, both locked."""
 
@@ -146,6 +150,13 @@ def enrol(connection: Connection, reviewer: str) -> None:
     )
 
 
+def dismiss(connection: Connection, reviewer: str) -> None:
+    """Let somebody review no more; what they said stands. Raises UserError for who is no reviewer."""
+    dismissed = connection.execute("UPDATE reviewers SET active = false WHERE reviewer = %s AND active", [reviewer])
+    if not dismissed.rowcount:
+        raise UserError(f"{reviewer} is no reviewer here", "mind the spelling")
+
+
 def require_reviewer(cursor: Cursor, reviewer: str) -> None:
     """Raises UserError unless this is somebody who may review."""
     row = cursor.execute("SELECT active FROM reviewers WHERE reviewer = %s", [reviewer]).fetchone()
@@ -168,12 +179,12 @@ SELECT t.state, t.closed_why, t.reasons, v.revision, v.author_id, v.published_at
 def _open_task(cursor: Cursor, review: Review) -> _Task:
     row = cursor.execute(_OPEN_TASK, [review.video_id, review.task_id]).fetchone()
     if row is None:
-        raise UserError(
+        raise TaskClosed(
             f"there is no task {review.task_id} of video {review.video_id}", "`reelsort review ls` lists them"
         )
     state, why, reasons, revision, author_id, published_at, traceparent, *rest = row
     if state != "open":
-        raise UserError(
+        raise TaskClosed(
             f"the task was {state} meanwhile{f': {why}' if why else ''}", "nothing was written; take another one"
         )
     model_id, encoder_id, policy_id, taxonomy_id, epoch, level1, level2, label_revision, evidence, *said = rest

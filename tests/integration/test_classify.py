@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from schemas.events import LabelDecided, ReviewRequested, ReviewWithdrawn, VideoPublished, VideoRemoved
+from schemas.topics import TopicNames
 from stream import dead_letters
 from stream.classify.analyse import Done, PoisonError, TransientError
 from stream.classify.stub import StubAnalyzer
@@ -289,6 +290,7 @@ def test_a_transient_fault_is_retried_later_and_then_decided(service: Service) -
 
 def test_retries_end_in_one_dead_letter_that_can_be_redriven(service: Service) -> None:
     analyzer = Faulty(TransientError("fetch_timeout", "no answer"), times=2)
+    names = TopicNames(service.settings.kafka.topics)
     with service.running(analyzer, max_retries=1):
         service.send(video(1), video(2))
         service.wait_for(1, "outbox", "topic = 'video.published.retry.v1'")
@@ -297,9 +299,9 @@ def test_retries_end_in_one_dead_letter_that_can_be_redriven(service: Service) -
         (letter,) = dead_letters.find(service.connection, Which(), 10)
         assert (letter.video_id, letter.code, letter.attempts) == ("v00001", "fetch_timeout", 2)
         assert ".video.published.v1[" in letter.source  # where it first stood, not where its retry did
-        assert dead_letters.redrive(service.connection, Which(code="other")) == []
-        assert dead_letters.redrive(service.connection, Which(code="fetch_timeout")) == [letter.id]
-        assert dead_letters.redrive(service.connection, Which()) == []  # it is on its way
+        assert dead_letters.redrive(service.connection, Which(code="other"), names).ids == []
+        assert dead_letters.redrive(service.connection, Which(code="fetch_timeout"), names).ids == [letter.id]
+        assert dead_letters.redrive(service.connection, Which(), names).ids == []  # it is on its way
         assert service.relay("video.published.retry.v1") == 1
         service.wait_for(2, "decisions")
     assert dead_letters.find(service.connection, Which(), 10) == []

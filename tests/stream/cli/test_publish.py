@@ -153,7 +153,12 @@ def test_dead_letters_are_listed_shown_and_sent_round_again(dsn: str, capsys: py
         assert "2 dead letters would be sent" in capsys.readouterr().out
         assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
         assert run(["dlq", "redrive", "--id", str(first[0]), "--write", "--format", "json"]) == ExitCode.OK
-        assert json.loads(capsys.readouterr().out) == {"written": True, "letters": 1, "ids": [first[0]]}
+        assert json.loads(capsys.readouterr().out) == {
+            "written": True,
+            "letters": 1,
+            "topics": {"video.published.retry.v1": 1},
+            "ids": [first[0]],
+        }
         sent = connection.execute("SELECT topic, key, value, headers ->> 'reelsort_tries' FROM outbox").fetchall()
         assert sent == [("video.published.retry.v1", "v2", b"\xff", "1")]
         assert run(["dlq", "ls", "--format", "json"]) == ExitCode.OK

@@ -14,8 +14,7 @@ from models.decision.evidence import engagement_evidence
 from models.decision.types import Route
 from schemas.errors import UserError
 from schemas.events import LabelDecided, ReviewDecided, ReviewRequested, VideoPublished
-from schemas.taxonomy import Level1, Level2, Taxonomy
-from stream.classify.stub import LEVEL1, stub_model
+from stream.classify.stub import LEVEL1, stub_taxonomy
 from stream.store import review, tasks
 from stream.store.review import Review, Settled, Verdict
 from stream.store.work import LiveModel
@@ -42,33 +41,11 @@ LATER = datetime.now(UTC) + RULES.cooldown + timedelta(hours=1)
 Connection = psycopg.Connection[Any]
 
 
-class StubTaxonomy(Taxonomy):
-    """The stub model's categories, under the id that its decisions name."""
-
-    @property
-    def id(self) -> str:
-        return "tx-stub"
-
-
-def taxonomy() -> Taxonomy:
-    prompts = {"zh": ("类",), "en": ("category",)}
-    one_of = {"zh": "类", "en": "category", "prompts": prompts, "harm": 0.5}
-    return StubTaxonomy(
-        version=1,
-        name="stub",
-        level1=tuple(Level1.model_validate({"id": name} | one_of) for name in LEVEL1),
-        level2=tuple(
-            Level2.model_validate({"id": name, "parent": name.partition(".")[0]} | one_of)
-            for name in stub_model().level2
-        ),
-    )
-
-
 def reviewed(connection: Connection, video_id: str, verdict: Verdict = "correct", **said: Any) -> Settled:
     (task_id,) = one(connection, "SELECT task_id FROM review_tasks WHERE video_id = %s AND state = 'open'", video_id)
     review.enrol(connection, "li")
     given = Review(task_id=task_id, video_id=video_id, reviewer="li", verdict=verdict, **said)
-    return review.apply_review(connection, given, taxonomy(), datetime.now(UTC))
+    return review.apply_review(connection, given, stub_taxonomy(), datetime.now(UTC))
 
 
 def in_review(start: int = 0) -> VideoPublished:
@@ -129,7 +106,7 @@ def test_a_task_is_decided_once_and_the_second_reviewer_is_told(connection: Conn
     before = counts(connection, each.video_id)
     late = Review(task_id=task_id, video_id=each.video_id, reviewer="li", verdict="correct", level2="stub_c.0")
     with pytest.raises(UserError, match="decided meanwhile"):
-        review.apply_review(connection, late, taxonomy(), datetime.now(UTC))
+        review.apply_review(connection, late, stub_taxonomy(), datetime.now(UTC))
     assert counts(connection, each.video_id) == before
 
 
@@ -155,7 +132,7 @@ def test_what_cannot_be_is_refused_and_writes_nothing(
     given = {"task_id": task_id, "reviewer": "li", "level2": "stub_b.1"} | said
     with pytest.raises(UserError, match=words):
         review.apply_review(
-            connection, Review(video_id=each.video_id, verdict="correct", **given), taxonomy(), datetime.now(UTC)
+            connection, Review(video_id=each.video_id, verdict="correct", **given), stub_taxonomy(), datetime.now(UTC)
         )
     assert counts(connection, each.video_id) == before
     assert one(connection, "SELECT count(*) FROM review_decisions") == (0,)
