@@ -28,7 +28,7 @@ from stream.serve import serve
 from stream.settings import load_settings
 
 _PR_SET_PDEATHSIG = 1
-_PRELOADED = ("stream.relay.job", "stream.consumer.runtime", "stream.classify.committer", "stream.classify.stub")
+_PRELOADED = ("stream.relay.job", "stream.consumer.runtime", "stream.classify.committer", "stream.store.rescore")
 
 
 @dataclass(frozen=True, slots=True)
