@@ -16,34 +16,29 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-import psycopg
 import typer
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
-from pydantic import SecretStr
 from rich.console import Console
 
-from deploy.local import stack
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
 from schemas.wire import encode_event
-from stream.bench.stream_members import GROUP, floor, job, seconds_of
+from stream.bench.scratch import own_stack, scratch_database
+from stream.bench.stream_members import GROUP, floor, is_balanced, job, seconds_of
 from stream.classify.job import SUBSCRIBED
 from stream.classify.stub import stub_model
 from stream.cli.options import Format, FormatOption
 from stream.kafka import admin_config, create_topics, group_id, producer_config
-from stream.settings import ClassifySettings, DatabaseSettings, Settings, load_settings
+from stream.settings import ClassifySettings, Settings, load_settings
 from stream.store import registry
 from stream.store.session import connect
 
@@ -70,7 +65,7 @@ def _bench(
     """Events a second of the classify job with a stub model, and of the floor: consume and COPY to one table."""
     console = Console(stderr=True, highlight=False)
     with ExitStack() as cleanup:
-        settings = load_settings() if configured else cleanup.enter_context(_own_stack())
+        settings = load_settings() if configured else cleanup.enter_context(own_stack())
         result = run(
             settings,
             events=events,
@@ -158,18 +153,6 @@ class Repeat:
         return self.job / self.read_floor
 
 
-@contextmanager
-def _own_stack() -> Iterator[Settings]:
-    with tempfile.TemporaryDirectory(prefix="reelsort-bench-") as folder:
-        info = stack.up(Path(folder))
-        try:
-            plain = load_settings()
-            kafka = plain.kafka.model_copy(update={"bootstrap": info.bootstrap})
-            yield plain.model_copy(update={"kafka": kafka, "database": DatabaseSettings(dsn=SecretStr(info.dsn))})
-        finally:
-            stack.down(Path(folder))
-
-
 def _publish(settings: Settings, count: int) -> int:
     """Events as an upload service sends them; returns the bytes of their values."""
     topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
@@ -206,7 +189,7 @@ def _publish(settings: Settings, count: int) -> int:
 def _floor(settings: Settings, count: int, members: int, filler: int) -> float:
     """Events a second of as many consumers as the job has, each with its share of the partitions."""
     topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
-    with _scratch_database(settings) as database:
+    with scratch_database(settings) as database:
         with connect(database, "bench-floor") as connection:
             # rows stay whole and uncompressed: moving what is long out of line would slow the floor
             connection.execute(
@@ -228,7 +211,7 @@ _TABLES = ("videos", "predictions", "decisions", "current_labels", "review_tasks
 
 def _job(settings: Settings, count: int, members: int, number: int) -> tuple[float, int]:
     """The classify job until the last record is durable: events a second, and bytes stored for each."""
-    with _scratch_database(settings) as database:
+    with scratch_database(settings) as database:
         settings = settings.model_copy(
             update={
                 "database": database,
@@ -242,7 +225,7 @@ def _job(settings: Settings, count: int, members: int, number: int) -> tuple[flo
             job,
             [(settings, model)] * members,
             count,
-            lambda _: _is_balanced(admin, group_id(settings, GROUP), members),
+            lambda _: is_balanced(admin, group_id(settings, GROUP), members, PARTITIONS * len(SUBSCRIBED)),
         )
         with connect(database, "bench-check") as connection:
             row = connection.execute("SELECT count(*) FROM decisions").fetchone()
@@ -250,32 +233,3 @@ def _job(settings: Settings, count: int, members: int, number: int) -> tuple[flo
             sizes = [connection.execute(_SIZE.format(sql.Identifier(table))).fetchone() for table in _TABLES]
     stored = sum(int(size[0] or 0) for size in sizes if size is not None)
     return count / seconds, stored // count
-
-
-def _is_balanced(admin: AdminClient, group: str, members: int) -> bool:
-    """Whether the group has all its members, and each its share of the partitions."""
-    try:
-        description = admin.describe_consumer_groups([group])[group].result()
-    except KafkaException:  # it is not there before its first member
-        return False
-    held = [len(member.assignment.topic_partitions) for member in description.members]
-    share = PARTITIONS * len(SUBSCRIBED) // members
-    return len(held) == members and min(held) >= share // 2 and sum(held) == PARTITIONS * len(SUBSCRIBED)
-
-
-@contextmanager
-def _scratch_database(settings: Settings) -> Iterator[DatabaseSettings]:
-    """A migrated database of its own on the configured server; dropped at the end."""
-    dsn = settings.database.dsn.get_secret_value()
-    name = f"bench_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        scratch = psycopg.conninfo.make_conninfo(dsn, dbname=name)
-        from schemas.database import upgrade  # Alembic takes as long to import as all the rest of the command
-
-        upgrade(scratch)
-        yield settings.database.model_copy(update={"dsn": SecretStr(scratch)})
-    finally:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

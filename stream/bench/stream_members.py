@@ -16,7 +16,8 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas.errors import UserError
 from stream.classify.job import ClassifyJob, collect_rarely, subscribed
@@ -143,6 +144,16 @@ def floor(
     client.close()
 
 
+def is_balanced(admin: AdminClient, group: str, members: int, partitions: int) -> bool:
+    """Whether the group has all its members, and each its share of the partitions."""
+    try:
+        description = admin.describe_consumer_groups([group])[group].result()
+    except KafkaException:  # it is not there before its first member
+        return False
+    held = [len(member.assignment.topic_partitions) for member in description.members]
+    return len(held) == members and min(held) >= partitions // members // 2 and sum(held) == partitions
+
+
 def job(tally: Tally, settings: Settings, model: LiveModel) -> None:
     """The classify job as `reelsort serve` runs it, over the stub."""
     stop = threading.Event()
@@ -150,17 +161,17 @@ def job(tally: Tally, settings: Settings, model: LiveModel) -> None:
         settings,
         group_id(settings, GROUP),
         subscribed(settings),
-        _Counted(ClassifyJob(settings, StubAnalyzer(), model), tally, stop),
+        Counted(ClassifyJob(settings, StubAnalyzer(), model), tally, stop),
         max_in_flight=settings.classify.max_in_flight,
         drain_s=settings.classify.drain_s,
         health=Health(600.0),
     ).run(stop)
 
 
-class _Counted:
+class Counted:
     """A job that reads nothing before the start, and reports what is durable to the tally."""
 
-    def __init__(self, inner: ClassifyJob, tally: Tally, stop: threading.Event) -> None:
+    def __init__(self, inner: consumer.Job, tally: Tally, stop: threading.Event) -> None:
         self._inner = inner
         self._tally = tally
         self._stop = stop

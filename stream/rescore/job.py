@@ -112,7 +112,8 @@ class RescoreJob:
 
     def _handle(self, records: Sequence[Record]) -> None:
         begun = time.perf_counter()
-        written = self._writer.write([read(record, self._names) for record in records], self._outage.wait)
+        outcomes = [outcome for record in records if (outcome := read(record, self._names)) is not None]
+        written = self._writer.write(outcomes, self._outage.wait) if outcomes else []
         self._outage.over()
         self._progress.done(records)
         with self._changed:
@@ -143,8 +144,14 @@ def review_rules(settings: Settings) -> ReviewRules:
     return ReviewRules(timedelta(hours=settings.review.deadline_h), timedelta(hours=settings.review.cooldown_h))
 
 
-def read(record: Record, names: TopicNames) -> Outcome:
-    """The observation in a record, or its dead letter."""
+def read(record: Record, names: TopicNames) -> Outcome | None:
+    """The observation in a record, or its dead letter; None for a record without a value.
+
+    Both topics are compacted, and that is how their owner forgets a key: nothing more will be said of it. It is passed
+    over, for what was known stays part of the decisions that rest on it.
+    """
+    if record.value is None:
+        return None
     origin, tries = messages.origin_of(record)
     traceparent = traceparent_of(record.headers)
     try:

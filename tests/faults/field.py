@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import orjson
 import psycopg
@@ -23,8 +24,16 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from schemas.events import EngagementAction, VideoPublished
-from schemas.topics import ENGAGEMENT_ACTIONS, TOPICS, VIDEO_LABELS, VIDEO_PUBLISHED, TopicNames
+from schemas.events import AuthorProfile, EngagementAction, EngagementSnapshot, Event, VideoPublished
+from schemas.topics import (
+    AUTHOR_PROFILES,
+    ENGAGEMENT_ACTIONS,
+    ENGAGEMENT_SNAPSHOTS,
+    TOPICS,
+    VIDEO_LABELS,
+    VIDEO_PUBLISHED,
+    TopicNames,
+)
 from schemas.wire import BadEvent, decode_event, encode_event
 from stream.kafka import admin_config, create_topics, group_id
 from stream.settings import Settings, load_settings
@@ -35,6 +44,13 @@ from tests.faults.worker import Order
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 ADMIN_TIMEOUT_S = 30.0
+
+_TOPIC_OF: Mapping[type[Event], str] = {
+    VideoPublished: VIDEO_PUBLISHED,
+    AuthorProfile: AUTHOR_PROFILES,
+    EngagementAction: ENGAGEMENT_ACTIONS,
+    EngagementSnapshot: ENGAGEMENT_SNAPSHOTS,
+}
 
 RawRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]  # key, value, headers
 
@@ -49,14 +65,11 @@ class Field:
         self.settings = _settings_from(self.environment)
         self.dsn = self.settings.database.dsn.get_secret_value()
         self.names = TopicNames(self.settings.kafka.topics)
-        self.group = group_id(self.settings, "classify")
         self.workers: list[Worker] = []
         self.published: list[Input] = []
         self._nursery = nursery
         self._producer = producer
         create_topics(self.settings)
-        topic = self.names.actual(VIDEO_PUBLISHED)
-        self._partitions = [TopicPartition(topic, number) for number in range(self.settings.kafka.partitions)]
 
     def close(self) -> None:
         """Nothing of it runs or is in a restarting broker's way any more; its logs stay."""
@@ -68,14 +81,17 @@ class Field:
                 deletion.result(ADMIN_TIMEOUT_S)
 
     def set_session_timeout(self, seconds: float) -> None:
-        """Of this field's group alone. With the consumer protocol it is the broker's to say."""
+        """Of this field's groups alone. With the consumer protocol it is the broker's to say."""
         values = {"consumer.session.timeout.ms": int(seconds * 1000), "consumer.heartbeat.interval.ms": 500}
         entries = [
             ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET) for name, value in values.items()
         ]
-        resource = ConfigResource(ResourceType.GROUP, self.group, incremental_configs=entries)
+        resources = [
+            ConfigResource(ResourceType.GROUP, group_id(self.settings, job), incremental_configs=entries)
+            for job in ("classify", "rescore")
+        ]
         admin = self._admin
-        for change in admin.incremental_alter_configs([resource]).values():
+        for change in admin.incremental_alter_configs(resources).values():
             change.result(ADMIN_TIMEOUT_S)
 
     def delete_topic(self, standard: str) -> None:
@@ -150,30 +166,32 @@ class Field:
         self.published.append((event.video_id, event.revision))
         return event
 
-    def send_events(self, events: Sequence[VideoPublished]) -> None:
+    def send_events(self, events: Sequence[Event]) -> None:
+        """In this order, each to its own topic."""
         encoded = [
-            encode_event(event, ce_id=f"{event.video_id}-{event.revision}", source="faults", time=event.published_at)
+            encode_event(event, ce_id=uuid5(NAMESPACE_OID, event.model_dump_json()), source="faults", time=EPOCH)
             for event in events
         ]
-        self.send_raw([(item.key, item.value, item.headers) for item in encoded])
+        self._send(
+            [
+                (_TOPIC_OF[type(event)], (item.key, item.value, item.headers))
+                for event, item in zip(events, encoded, strict=True)
+            ]
+        )
 
-    def send_actions(self, actions: Sequence[EngagementAction]) -> None:
-        encoded = [
-            encode_event(action, ce_id=action.action_id, source="faults", time=action.occurred_at) for action in actions
-        ]
-        self.send_raw([(item.key, item.value, item.headers) for item in encoded], ENGAGEMENT_ACTIONS)
+    def send_raw(self, records: Sequence[RawRecord]) -> None:
+        self._send([(VIDEO_PUBLISHED, record) for record in records])
 
-    def send_raw(self, records: Sequence[RawRecord], standard: str = VIDEO_PUBLISHED) -> None:
+    def _send(self, records: Sequence[tuple[str, RawRecord]]) -> None:
         """Returns once Kafka has all of them."""
-        topic = self.names.actual(standard)
         refused: list[str] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is not None:
                 refused.append(error.str())
 
-        for key, value, headers in records:
-            self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+        for topic, (key, value, headers) in records:
+            self._producer.produce(self.names.actual(topic), value, key, headers=headers, on_delivery=delivered)
             self._producer.poll(0)
         assert self._producer.flush(60) == 0
         assert not refused, refused[0]
@@ -212,23 +230,29 @@ class Field:
             lambda: f"{self.handled()} of {inputs} handled, {self.uncommitted()} offsets uncommitted: {self.logs}",
         )
 
-    def committed(self) -> dict[int, int]:
-        """partition of video.published.v1 -> the group's committed offset, 0 where there is none."""
-        request = [ConsumerGroupTopicPartitions(self.group, self._partitions)]
+    def committed(self, topic: str = VIDEO_PUBLISHED, job: str = "classify") -> dict[int, int]:
+        """partition -> the committed offset of the job's group, 0 where there is none."""
+        group = group_id(self.settings, job)
+        request = [ConsumerGroupTopicPartitions(group, self._partitions(topic))]
         admin = self._admin
         asked = admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)
-        found = asked[self.group].result().topic_partitions
+        found = asked[group].result().topic_partitions
         return {each.partition: max(0, each.offset) for each in found}
 
-    def uncommitted(self) -> int:
-        latest = {partition: OffsetSpec.latest() for partition in self._partitions}
+    def uncommitted(self, topic: str = VIDEO_PUBLISHED, job: str = "classify") -> int:
+        latest = {partition: OffsetSpec.latest() for partition in self._partitions(topic)}
         admin = self._admin
         ends = admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
-        return sum(end.result().offset for end in ends.values()) - sum(self.committed().values())
+        return sum(end.result().offset for end in ends.values()) - sum(self.committed(topic, job).values())
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        actual = self.names.actual(topic)
+        return [TopicPartition(actual, number) for number in range(self.settings.kafka.partitions)]
 
     def length(self, topic: str) -> int:
         """Records of a topic by its actual name. Raises KafkaException where it does not exist."""
-        latest = {TopicPartition(topic, place.partition): OffsetSpec.latest() for place in self._partitions}
+        numbers = range(self.settings.kafka.partitions)
+        latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in numbers}
         admin = self._admin
         ends = admin.list_offsets(latest, request_timeout=ADMIN_TIMEOUT_S)
         return sum(end.result().offset for end in ends.values())

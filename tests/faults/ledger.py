@@ -94,5 +94,21 @@ def judge(seen: Seen, poison: set[Input], unparsed: int = 0) -> Verdict:
     return Verdict(sorted(lost), sorted(double), sorted(wrong), sorted(unannounced), past)
 
 
+def misnumbered(made: Mapping[str, Sequence[int]], announced: Mapping[str, set[str]]) -> list[str]:
+    """Videos whose decisions in force, or what was announced of them, are not numbered 1, 2, 3 and so on, each once.
+
+    made: the label_revisions of their decisions; announced: distinct "label_revision/ce_id", as in Seen.
+    """
+    return [
+        f"{video_id}: {sorted(revisions)} made, {sorted(announced.get(video_id, ()))} announced"
+        for video_id, revisions in made.items()
+        if not (
+            sorted(revisions)
+            == sorted(int(event.split("/")[0]) for event in announced.get(video_id, ()))
+            == list(range(1, len(revisions) + 1))
+        )
+    ]
+
+
 def _name(item: Input) -> str:
     return f"{item[0]} revision {item[1]}"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.faults.ledger import Seen, Source, judge
+from tests.faults.ledger import Seen, Source, judge, misnumbered
 
 A, B = ("a", 0), ("b", 0)
 CLEAN = Seen(
@@ -49,3 +49,11 @@ def test_poison_that_was_decided_is_wrong() -> None:
 def test_a_label_in_force_that_nobody_was_told_of_is_found() -> None:
     assert judge(replace(CLEAN, label_revisions={"a": 2, "b": 1}), set()).unannounced == ["a"]
     assert judge(replace(CLEAN, in_outbox=3), set()).unannounced
+
+
+def test_a_label_revision_that_is_skipped_repeated_or_kept_quiet_is_found() -> None:
+    assert misnumbered({"a": [2, 1]}, {"a": {"1/x", "2/y"}}) == []
+    assert misnumbered({"a": [1, 3]}, {"a": {"1/x", "3/y"}})
+    assert misnumbered({"a": [1, 1]}, {"a": {"1/x", "1/y"}})
+    assert misnumbered({"a": [1, 2]}, {"a": {"1/x"}})
+    assert misnumbered({"a": [1, 2]}, {"a": {"1/x", "2/y", "2/z"}})

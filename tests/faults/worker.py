@@ -33,6 +33,7 @@ _PRELOADED = (
     "stream.consumer.runtime",
     "stream.classify.committer",
     "stream.classify.stub",
+    "stream.store.rescore",
     "stream.signals.job",
 )
 

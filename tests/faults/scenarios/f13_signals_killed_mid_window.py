@@ -33,7 +33,7 @@ def run(lab: Lab, form: Form) -> Outcome:
             victim = field.start("signals")
             before = _written(field)
             published += some_actions(rng.randrange(2**32), ROUND, VIDEOS, first=number * ROUND)
-            field.send_actions(published[-ROUND:])
+            field.send_events(published[-ROUND:])
             begun = time.monotonic()
             wait_for(lambda before=before: _written(field) > before, 60, lambda: "nothing is counted")  # type: ignore[misc]
             slowest = max(slowest, time.monotonic() - begun)

@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from models.decision.decide import decide
 from models.decision.evidence import author_evidence, engagement_evidence
-from models.decision.types import ContentEvidence, Decision, Evidence, Route
+from models.decision.types import Route
 from schemas.events import AuthorProfile, EngagementSnapshot, VideoPublished
 from stream.classify.stub import LEVEL1, StubAnalyzer, stub_model
 from stream.consumer.records import Record
@@ -27,6 +26,7 @@ from stream.store.session import connect
 from stream.store.signals import PROFILE_WINDOW
 from stream.store.transaction import write
 from stream.store.work import Analysed, Batch, Input, LiveModel, Observed, Origin, Outcome
+from tests.support.expected import alone, final
 
 pytestmark = pytest.mark.stack
 
@@ -111,13 +111,6 @@ def counts(connection: Connection, video_id: str) -> tuple[Any, ...]:
     )
 
 
-def alone(each: VideoPublished, **evidence: Any) -> Decision:
-    """What decide() says of the stub's logits and this evidence."""
-    said = StubAnalyzer()._analyse(each)
-    content = ContentEvidence(said.level1_logits, said.level2_logits)
-    return decide(Evidence(each.video_id, each.revision, content, **evidence), stub_model().policy)
-
-
 def moved_by(towards: int, start: int = 0) -> VideoPublished:
     """A video that content labels otherwise and a large audience moves to `towards`."""
     for number in range(start, start + 500):
@@ -170,18 +163,6 @@ def test_a_cold_video_is_decided_exactly_as_by_content_alone(connection: Connect
     stored = one(connection, "SELECT route, confidence, evidence FROM decisions WHERE video_id = 'cold'")
     expected = alone(each)
     assert stored == (expected.route.value, expected.confidence, {"author": None, "engagement": None})
-
-
-def final(each: VideoPublished, profiles: list[AuthorProfile], snapshots: list[EngagementSnapshot]) -> Decision:
-    """What the newest evidence of all says, by a rule of its own: the highest seq, the most plays."""
-    known = [p for p in profiles if p.updated_at <= each.published_at + PROFILE_WINDOW]
-    newest = max(known, key=lambda p: p.seq, default=None)
-    largest = max(snapshots, key=lambda s: (s.plays, s.seq), default=None)
-    return alone(
-        each,
-        author=author_evidence(newest, None, LEVEL1),
-        engagement=None if largest is None else engagement_evidence(largest, LEVEL1),
-    )
 
 
 EMPTIED = (
