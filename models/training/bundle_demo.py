@@ -13,7 +13,7 @@ TARGET_RISK = 0.10  # 1,500 calibration videos over 48 classes certify hardly a 
 
 
 def main() -> None:
-    """Data, training, calibration, evaluation, export, and the bundle's own evaluation, each as a user would run it.
+    """Data, training, calibration, evaluation, export, the bundle's own evaluation, signals: each as a user would run it.
 
     Whatever an interrupted call finished is not done again.
     """
@@ -28,6 +28,7 @@ def main() -> None:
         ["evaluate", str(run), "--data", str(data)],
         ["export", str(run), "--out", str(bundle)],
         ["evaluate", str(bundle), "--data", str(data)],
+        ["train-signals", str(bundle), "--data", str(data)],
     ):
         subprocess.run([sys.executable, "-m", "stream.cli.main", *command], check=True)
 
