@@ -109,10 +109,13 @@ def redrivable(connection: _Connection, which: Which, names: TopicNames) -> dict
     """Standard topic -> how many letters redrive() would send to it."""
     condition, parameters = which.condition()
     rows = connection.execute(
-        f"SELECT source_topic FROM dead_letters WHERE {condition} AND {_SENDABLE}",  # noqa: S608 - own constants
+        f"SELECT source_topic, count(*) FROM dead_letters WHERE {condition} AND {_SENDABLE} GROUP BY 1",  # noqa: S608
         parameters,
     )
-    return dict(Counter(messages.redriven_to(names.standard_or_none(topic)) for (topic,) in rows))
+    topics = Counter[str]()
+    for topic, count in rows:
+        topics[messages.redriven_to(names.standard_or_none(topic))] += count
+    return dict(topics)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.taxonomy import Taxonomy
@@ -45,6 +45,11 @@ def named(category_id: str | None, taxonomy: Taxonomy | None) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def instant(moment: datetime) -> str:
+    """To the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def span(time: timedelta) -> str:

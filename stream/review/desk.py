@@ -21,7 +21,7 @@ from stream.review import typed
 from stream.review.categories import search
 from stream.review.queue import OpenTask, open_tasks, task_of, waiting
 from stream.review.show import answer_lines, choice_lines, settled_line, task_lines
-from stream.review.typed import Key, NoSuchNumber, Pick
+from stream.review.typed import Key, NoSuchNumber, Pick, Typed
 from stream.store.registry import AtHand, require_entered
 from stream.store.review import Review, Settled, TaskClosed, Verdict, apply_review, undo_review
 from stream.words import visible
@@ -97,8 +97,7 @@ class Desk:
         begun = time.monotonic()
         shown, searching = self._offer(task), False
         while True:
-            said = typed.read(self._console.input("[bold]> [/bold]"), len(shown))
-            match said:
+            match self._ask(len(shown)):
                 case Key.QUIT:
                     return Next.QUIT
                 case Key.HELP:
@@ -121,6 +120,13 @@ class Desk:
                 case typed.Search(words):
                     if found := self._search(words):
                         shown, searching = found, True
+
+    def _ask(self, choices: int) -> Typed:
+        while True:
+            try:
+                return typed.read(self._console.input("[bold]> [/bold]"), choices)
+            except UnicodeDecodeError:  # a terminal that deletes half a character leaves the other half
+                self._say("that line is no text; type it again")
 
     def _offer(self, task: OpenTask) -> list[str]:
         """Show the model's answers, and return what can be picked."""

@@ -38,7 +38,7 @@ def test_every_command_explains_itself(words: list[str], capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     "name",
     ["demo", "up", "down", "doctor", "serve", "topics", "db", "config", "publish", "classify", "dlq", "data", "train",
-     "calibrate", "evaluate", "export", "bench"],
+     "calibrate", "evaluate", "export", "bench", "review", "explain", "labels"],
 )  # fmt: skip
 def test_the_command_has(name: str) -> None:
     assert [name] in command_lines()

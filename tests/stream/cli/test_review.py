@@ -299,6 +299,19 @@ def test_a_round_ends_cleanly_and_says_what_was_done(
     assert len(reviews(connection)) == 1
 
 
+def test_a_line_that_is_no_text_is_asked_for_again(
+    connection: Connection, model: LiveModel, li: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubtful(connection, model, 1)
+
+    def half_a_character() -> None:
+        b"\xe7\xbe".decode()
+
+    assert at_the_desk(monkeypatch, half_a_character, "") == ExitCode.OK
+    assert "that line is no text" in capsys.readouterr().out
+    assert [verdict for _, verdict, *_ in reviews(connection)] == ["confirm"]
+
+
 def test_a_hostile_title_reaches_no_terminal(
     connection: Connection, model: LiveModel, li: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

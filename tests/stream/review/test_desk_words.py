@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.taxonomy import default_taxonomy
 from stream.review.categories import search
 from stream.review.typed import Key, NoSuchNumber, Pick, Search, read
-from stream.words import author_words, engagement_words, named, span, visible
+from stream.words import author_words, engagement_words, instant, named, span, visible
 
 
 @given(st.text(alphabet=st.characters(), max_size=50), st.none() | st.integers(1, 20))
@@ -98,6 +98,11 @@ def test_a_category_that_the_taxonomy_has_not_is_named_by_its_id() -> None:
 )
 def test_a_span_is_said_in_its_largest_unit(time: timedelta, said: str) -> None:
     assert span(time) == said
+
+
+def test_an_instant_is_said_in_utc() -> None:
+    beijing = timezone(timedelta(hours=8))
+    assert instant(datetime(2026, 4, 1, 7, 30, tzinfo=beijing)) == "2026-03-31 23:30:00Z"
 
 
 def test_evidence_is_said_in_words() -> None:
