@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -19,8 +20,17 @@ from stream.signals.table import NAME as TABLE
 _log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.1
+# a leader or a coordinator that has just been chosen
 _NOT_YET = frozenset(
-    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
 )
 
 CHANGELOG_CONFIG = {
@@ -56,7 +66,7 @@ def prepare(settings: Settings) -> int:
                 f"{actions} has {count} partitions, and the changelog {changelog} {held}: tallies would be torn apart",
                 "raise signals.generation: videos are then counted anew, from the actions still on the topic",
             )
-        _check_offsets(settings, admin, actions, count)
+        _patiently(lambda: _check_offsets(settings, admin, actions, count))
     except KafkaException as error:
         raise unreachable(settings, error.args[0]) from error
     return count
@@ -81,7 +91,9 @@ def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partition
     """Actions deleted before they were read cannot be counted any more: an operator decides that this is well."""
     group = app_id(settings)
     places = [KafkaPartition(topic, number) for number in range(partitions)]
-    committed = _committed(admin, ConsumerGroupTopicPartitions(group, places))
+    request = ConsumerGroupTopicPartitions(group, places)
+    held = admin.list_consumer_group_offsets([request], request_timeout=ADMIN_TIMEOUT_S)[group].result()
+    committed = {place.partition: place.offset for place in held.topic_partitions}  # below 0 where there is none
     asked = admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=ADMIN_TIMEOUT_S)
     first = {place.partition: found.result().offset for place, found in asked.items()}
     for partition, offset in sorted(committed.items()):
@@ -92,13 +104,12 @@ def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partition
             )
 
 
-def _committed(admin: AdminClient, request: ConsumerGroupTopicPartitions) -> dict[int, int]:
-    """partition -> offset, below 0 where there is none. A coordinator that has just come up is asked again."""
+def _patiently(ask: Callable[[], None]) -> None:
+    """Ask again while a broker says that it is not ready yet."""
     deadline = time.monotonic() + ADMIN_TIMEOUT_S
     while True:
-        asked = admin.list_consumer_group_offsets([request], request_timeout=ADMIN_TIMEOUT_S)
         try:
-            return {place.partition: place.offset for place in asked[request.group_id].result().topic_partitions}
+            return ask()
         except KafkaException as failure:
             if failure.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
                 raise

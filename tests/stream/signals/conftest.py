@@ -166,7 +166,7 @@ class Field:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    kafka = settings.kafka.model_copy(update={"partitions": PARTITIONS, "session_timeout_ms": 2000})
+    kafka = settings.kafka.model_copy(update={"partitions": PARTITIONS, "session_timeout_ms": 6000})
     return settings.model_copy(update={"kafka": kafka, "signals": QUICK})
 
 
