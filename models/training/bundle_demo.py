@@ -13,7 +13,7 @@ TARGET_RISK = 0.10  # 1,500 calibration videos over 48 classes certify hardly a 
 
 
 def main() -> None:
-    """Data, training, calibration, evaluation, export, the bundle's own evaluation, signals: each as a user would run it.
+    """Data, training, calibration, evaluation, export, the bundle's evaluation, signals: each as a user would run it.
 
     Whatever an interrupted call finished is not done again.
     """
