@@ -148,7 +148,8 @@ class Postgres:
     def ensure_database(self, dsn: str) -> None:
         with psycopg.connect(_in_database(dsn, "postgres"), autocommit=True) as connection:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
-                with suppress(psycopg.errors.DuplicateDatabase):
+                # which of the two is told depends on how far the other one has come
+                with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
     def stop(self, process: ProcessId) -> None:

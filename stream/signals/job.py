@@ -29,7 +29,7 @@ from stream.signals.table import VideoTable
 from stream.signals.topics import prepare
 from stream.signals.worker import TELL_AT_ONCE, Worker
 from stream.telemetry import metrics
-from stream.telemetry.health import Health
+from stream.telemetry.health import Condition, Health
 
 _log = logging.getLogger(__name__)
 
@@ -41,23 +41,26 @@ LEAVE_S = 12.0  # for Faust's services to end after that; then nothing is left t
 
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Until `stop` is set. Raises UserError where something it needs is missing, in the way or out of reach."""
+    recovered = health.require("recovery")  # before anything is waited for: until then nobody is ready
     with tempfile.TemporaryDirectory(prefix="reelsort-signals-") as scratch:
         app = new_app(settings, Path(scratch))
         partitions = prepare(settings)
-        asyncio.run(SignalsJob(settings, app, partitions, health).run(stop))
+        asyncio.run(SignalsJob(settings, app, partitions, health, recovered).run(stop))
 
 
 class SignalsJob:
     """One app, one agent, one worker."""
 
-    def __init__(self, settings: Settings, app: faust.App, partitions: int, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, app: faust.App, partitions: int, health: Health, recovered: Condition
+    ) -> None:
         self._settings = settings
         self._app = app
         self._partitions = partitions
         self._health = health
         self._topic = TopicNames(settings.kafka.topics).actual(ENGAGEMENT_ACTIONS)
         self._failure: asyncio.Future[None]
-        self._recovery = RecoveryWatch(health.require("recovery"), settings.signals.recovery_alarm_s)
+        self._recovery = RecoveryWatch(recovered, settings.signals.recovery_alarm_s)
 
     async def run(self, stop: threading.Event) -> None:
         self._failure = asyncio.get_running_loop().create_future()

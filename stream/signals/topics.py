@@ -20,6 +20,9 @@ from stream.signals.table import NAME as TABLE
 _log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.1
+# While a broker makes its offsets topic, for the first group of all, it may leave a question unanswered: ask again.
+ANSWER_S = 10.0
+PATIENCE_S = 60.0
 # a leader or a coordinator that has just been chosen
 _NOT_YET = frozenset(
     {
@@ -30,6 +33,7 @@ _NOT_YET = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._TIMED_OUT,
     }
 )
 
@@ -92,9 +96,9 @@ def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partition
     group = app_id(settings)
     places = [KafkaPartition(topic, number) for number in range(partitions)]
     request = ConsumerGroupTopicPartitions(group, places)
-    held = admin.list_consumer_group_offsets([request], request_timeout=ADMIN_TIMEOUT_S)[group].result()
+    held = admin.list_consumer_group_offsets([request], request_timeout=ANSWER_S)[group].result()
     committed = {place.partition: place.offset for place in held.topic_partitions}  # below 0 where there is none
-    asked = admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=ADMIN_TIMEOUT_S)
+    asked = admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=ANSWER_S)
     first = {place.partition: found.result().offset for place, found in asked.items()}
     for partition, offset in sorted(committed.items()):
         if 0 <= offset < first[partition] and settings.kafka.expired_offsets is None:
@@ -106,7 +110,7 @@ def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partition
 
 def _patiently(ask: Callable[[], None]) -> None:
     """Ask again while a broker says that it is not ready yet."""
-    deadline = time.monotonic() + ADMIN_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return ask()
