@@ -23,7 +23,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.close()
 
 
-@pytest.mark.parametrize("scenario", all_scenarios().values(), ids=lambda scenario: scenario.__name__.split(".")[-1])
+# After some kills the member that is left recovers its table and then reads nothing: docs/reliability.md.
+OPEN = pytest.mark.xfail(reason="a recovered member of the signals job may read nothing", strict=False)
+SCENARIOS = [
+    pytest.param(scenario, id=scenario.__name__.split(".")[-1], marks=[OPEN] if number == 13 else [])
+    for number, scenario in all_scenarios().items()
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_input_ends_once_whatever_happens(lab: Lab, scenario: Scenario) -> None:
     outcome = perform(scenario, lab, Form.QUICK)
     print(f"seed {SEED}, {outcome.seconds:.0f} s: {json.dumps(outcome.figures)}")  # noqa: T201 - shown where it fails
