@@ -16,12 +16,10 @@ from typing import Any
 
 import psycopg
 
-from models.bundle import Bundle, default_bundle
 from schemas.events import AuthorProfile, EngagementSnapshot
 from schemas.topics import AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS, TopicNames
 from schemas.wire import BadEvent, decode_event, traceparent_of
 from stream.classify.outage import Outage
-from stream.classify.stub import stub_model
 from stream.consumer.policy import StartPolicy
 from stream.consumer.records import Progress, Record, TopicPartition
 from stream.consumer.runtime import ConsumerRuntime
@@ -165,13 +163,9 @@ def read(record: Record, names: TopicNames) -> Outcome | None:
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     """Serve until `stop` is set. Raises UserError where something it needs is missing or out of reach."""
     loaded = health.require("model", "loading")
-    if settings.classify.stub:
-        found, manifest = stub_model(), {"stub": True}
-    else:
-        bundle = Bundle.load(settings.inference.bundle or default_bundle())
-        found, manifest = registry.of_bundle(bundle), bundle.manifest.model_dump(mode="json")
+    found = registry.at_hand(settings)
     with connect_or_explain(settings.database, "rescore-start") as connection:
-        model = registry.enter(connection, found, manifest)
+        model = registry.enter(connection, found.model, found.manifest)
     loaded.met()
     if model.policy.signals is None:
         _log.warning("%s weighs no signals: evidence is kept, labels stay those of content alone", model.name)

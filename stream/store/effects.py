@@ -12,7 +12,8 @@ from schemas import ids
 from schemas.events import VideoPublished
 from stream.classify.analyse import Analysis
 from stream.store import encoding as pg
-from stream.store.messages import OUTBOX_COLUMNS, Announcer, withdrawal
+from stream.store.encoding import Field
+from stream.store.messages import OUTBOX_COLUMNS, Announcer, OutboxRow, withdrawal
 from stream.store.prior import Known
 from stream.store.rows import (
     DECISION_COLUMNS,
@@ -69,9 +70,7 @@ class EffectsOf:
 
     def ask(self, decided: Decided) -> None:
         """A task about a decision that is not in force: what it says against the label is for people to weigh."""
-        task_id, priority = ids.task_bytes(decided.decision_id), self._priority(decided)
-        row = self._rows.task(decided, task_id, priority, self._deadline)
-        record = self._announcer.review(decided, task_id, priority, self._deadline)
+        row, record = self._task(decided)
         self._effects.tasks.append(pg.rows(TASK_COLUMNS, [row]))
         self._effects.outbox.append(pg.rows(OUTBOX_COLUMNS, [record]))
 
@@ -89,11 +88,17 @@ class EffectsOf:
                     self._effects.pointless.append(video_id)
                     records.append(withdrawal(video_id, held.open_task, "superseded", each.traceparent, self._now))
             if decision.route is Route.REVIEW or decision.audit:
-                task_id, priority = ids.task_bytes(each.decision_id), self._priority(each)
-                tasks.append(self._rows.task(each, task_id, priority, self._deadline))
-                records.append(self._announcer.review(each, task_id, priority, self._deadline))
+                task, request = self._task(each)
+                tasks.append(task)
+                records.append(request)
         self._effects.outbox.append(pg.rows(OUTBOX_COLUMNS, records))
         self._effects.tasks.append(pg.rows(TASK_COLUMNS, tasks))
 
-    def _priority(self, decided: Decided) -> float:
-        return priority_of(decided.decision, self._model, 1.0 if decided.seen is None else decided.seen.reach)
+    def _task(self, decided: Decided) -> tuple[tuple[Field, ...], OutboxRow]:
+        """A task about the decision, and the request that announces it."""
+        task_id = ids.task_bytes(decided.decision_id)
+        priority = priority_of(decided.decision, self._model, 1.0 if decided.seen is None else decided.seen.reach)
+        return (
+            self._rows.task(decided, task_id, priority, self._deadline),
+            self._announcer.review(decided, task_id, priority, self._deadline),
+        )

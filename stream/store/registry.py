@@ -68,14 +68,15 @@ class AtHand(NamedTuple):
 
     model: LiveModel
     taxonomy: Taxonomy
+    manifest: Mapping[str, Any]
 
 
 def at_hand(settings: Settings) -> AtHand:
     """What a worker with these settings would decide with. Raises UserError where the bundle cannot be read."""
     if settings.classify.stub:
-        return AtHand(stub_model(), stub_taxonomy())
+        return AtHand(stub_model(), stub_taxonomy(), {"stub": True})
     bundle = Bundle.load(settings.inference.bundle or default_bundle())
-    return AtHand(of_bundle(bundle), bundle.taxonomy)
+    return AtHand(of_bundle(bundle), bundle.taxonomy, bundle.manifest.model_dump(mode="json"))
 
 
 def require_entered(connection: psycopg.Connection[Any], model: LiveModel) -> None:
