@@ -32,7 +32,7 @@ def own_topics(settings: Settings) -> Settings:
 def publish(settings: Settings, plays: Iterable[tuple[str, datetime]]) -> None:
     """A play for each (video_id, when). Returns once Kafka has them."""
     topic = TopicNames(settings.kafka.topics).actual(ENGAGEMENT_ACTIONS)
-    # uncompressed: what Faust's client needs for other codecs is not installed with it
+    # uncompressed: unpacking is not what is measured
     client = Producer(producer_config(settings, "bench") | {"compression.type": "none"})
     for number, (video_id, when) in enumerate(plays):
         action = EngagementAction(

@@ -15,6 +15,7 @@ import psycopg
 
 from stream.store import messages
 from stream.store.messages import OutboxRow
+from stream.store.signals import forget_history
 from stream.store.work import Removal
 
 # A video not seen yet is remembered as revision -1, which any publication after the removal raises.
@@ -28,10 +29,6 @@ ON CONFLICT (video_id) DO UPDATE SET removed_at = excluded.removed_at, title = '
 RETURNING video_id
 """
 _PURGE_PREDICTIONS = "DELETE FROM predictions WHERE video_id = ANY(%s)"
-_PURGE_HISTORY = """
-DELETE FROM author_history h USING current_labels c
- WHERE c.video_id = ANY(%s) AND h.author_id = c.author_id AND h.video_id = c.video_id
-"""
 _PURGE_SNAPSHOTS = "DELETE FROM engagement_snapshots WHERE video_id = ANY(%s)"
 _PURGE_LETTERS = "UPDATE dead_letters SET value = NULL, headers = '{}' WHERE video_id = ANY(%s) AND value IS NOT NULL"
 _WITHDRAW_LABELS = """
@@ -62,7 +59,8 @@ def apply(cursor: psycopg.Cursor[Any], removals: Sequence[Removal], now: datetim
     removed = [video_id for (video_id,) in cursor]
     if not removed:
         return 0
-    for purge in (_PURGE_PREDICTIONS, _PURGE_HISTORY, _PURGE_SNAPSHOTS):
+    forget_history(cursor, removed)
+    for purge in (_PURGE_PREDICTIONS, _PURGE_SNAPSHOTS):
         cursor.execute(purge, [removed])
     cursor.execute(_PURGE_LETTERS, [removed])
     cursor.execute(_WITHDRAW_TASKS, [now, removed])

@@ -142,6 +142,20 @@ def _signals(
     )
 
 
+# Of the author of the label that goes too: a new revision may have another one.
+_DELETE_HISTORY = """
+DELETE FROM author_history h
+ USING (SELECT video_id, author_id FROM videos WHERE video_id = ANY(%(ids)s)
+         UNION SELECT video_id, author_id FROM current_labels WHERE video_id = ANY(%(ids)s)) AS k
+ WHERE h.author_id = k.author_id AND h.video_id = k.video_id
+"""
+
+
+def forget_history(cursor: Cursor, video_ids: Sequence[str]) -> None:
+    """Take what these videos say of their authors out of the authors' histories."""
+    cursor.execute(_DELETE_HISTORY, {"ids": video_ids})
+
+
 def seen(signals: Signals, decision: Decision, model: LiveModel) -> Seen | None:
     """What a decision saw, and what that did; None where it saw its content alone."""
     if signals.author is None and signals.engagement is None:

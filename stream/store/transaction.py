@@ -26,7 +26,7 @@ from stream.store.rows import (
     TASK_COLUMNS,
     video_fields,
 )
-from stream.store.signals import lock_authors, read_signals
+from stream.store.signals import forget_history, lock_authors, read_signals
 from stream.store.work import Analysed, Batch, LiveModel, Written
 
 Connection = psycopg.Connection[Any]
@@ -146,13 +146,6 @@ def append(cursor: Cursor, effects: Effects, now: datetime) -> None:
     copy_rows(cursor, "review_tasks", TASK_COLUMNS, effects.tasks)
 
 
-# Of the author of the label that goes too: a new revision may have another one.
-_DELETE_HISTORY = """
-DELETE FROM author_history h
- USING (SELECT video_id, author_id FROM videos WHERE video_id = ANY(%(ids)s)
-         UNION SELECT video_id, author_id FROM current_labels WHERE video_id = ANY(%(ids)s)) AS k
- WHERE h.author_id = k.author_id AND h.video_id = k.video_id
-"""
 _WITHDRAW_TASKS = """
 UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'superseded'
  WHERE video_id = ANY(%s) AND state = 'open'
@@ -162,7 +155,7 @@ UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'super
 def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
     """For the labels and tasks that follow: a video has one label, and at most one open task."""
     if effects.relabelled:
-        cursor.execute(_DELETE_HISTORY, {"ids": effects.relabelled})
+        forget_history(cursor, effects.relabelled)
         cursor.execute("DELETE FROM current_labels WHERE video_id = ANY(%s)", [effects.relabelled])
     if effects.pointless:
         cursor.execute(_WITHDRAW_TASKS, [now, effects.pointless])
