@@ -116,13 +116,17 @@ class SignalsJob:
 
     async def _recovered(self) -> None:
         async def take_over() -> None:
-            # until Faust has sought the committed offsets: resuming, it throws away what is queued by then
+            # until Faust is done: resuming, it throws away what is queued by then
             self._app.flow_control.suspend()
             consumer = cast(Consumer, self._app.consumer)
-            committed = await consumer.seek_to_committed() if consumer.assignment() else {}
-            first = await consumer.earliest_offsets(*committed)
-            begin = {tp: max(offset or 0, first[tp]) for tp, offset in committed.items()}
-            await self._worker.recovered(begin, await consumer.highwaters(*committed))
+            actions = [tp for tp in consumer.assignment() if tp.topic == self._topic]
+            committed = await consumer.seek_to_committed() if actions else {}
+            first = await consumer.earliest_offsets(*actions)
+            begin = {tp: max(committed[tp] or 0, first[tp]) for tp in actions}
+            # Faust reads some actions before this, throws them away, and goes back to committed offsets alone: where
+            # nothing is committed yet it would go on after them
+            await consumer.seek_wait(begin)
+            await self._worker.recovered(begin, await consumer.highwaters(*actions))
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()

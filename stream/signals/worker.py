@@ -92,7 +92,7 @@ class Worker:
                     )
                 self._passes(video)
             self._agenda.restart(dirty, time.monotonic())
-            self.read = {tp.partition: offset for tp, offset in begin.items() if tp.topic == self._actions}
+            self.read = {tp.partition: offset for tp, offset in begin.items()}
             self._owned = frozenset(self.read)
         self.something_changed.set()
 

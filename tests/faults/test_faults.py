@@ -23,12 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.close()
 
 
-# After some kills the member that is left recovers its table and then reads nothing: docs/reliability.md.
-OPEN = pytest.mark.xfail(reason="a recovered member of the signals job may read nothing", strict=False)
-SCENARIOS = [
-    pytest.param(scenario, id=scenario.__name__.split(".")[-1], marks=[OPEN] if number == 13 else [])
-    for number, scenario in all_scenarios().items()
-]
+SCENARIOS = [pytest.param(scenario, id=scenario.__name__.split(".")[-1]) for scenario in all_scenarios().values()]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
