@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ def author_evidence(
     profile: AuthorProfile | None, history: ArrayLike | None, level1: Sequence[str]
 ) -> AuthorEvidence | None:
     """What is known of an author: None where nothing could be weighed. history: [C1] counts; level1: ids in order."""
-    places = {name: place for place, name in enumerate(level1)}
+    places = _places(tuple(level1))
     counts = None if history is None else np.asarray(history, dtype=np.float32)
     if counts is not None and not counts.any():
         counts = None
@@ -73,7 +74,7 @@ def author_evidence(
 
 def engagement_evidence(snapshot: EngagementSnapshot, level1: Sequence[str]) -> EngagementEvidence | None:
     """How people behaved: None where nothing is known yet. level1: ids in order."""
-    places = {name: place for place, name in enumerate(level1)}
+    places = _places(tuple(level1))
     audience = _gathered(snapshot.audience.items(), places)
     if not (snapshot.plays or snapshot.reports or snapshot.top_comments or audience):
         return None
@@ -100,12 +101,17 @@ def evidence_from_json(
     stored: Mapping[str, Any], level1: Sequence[str]
 ) -> tuple[AuthorEvidence | None, EngagementEvidence | None]:
     """What evidence_json() gave, bit for bit. Fields and categories that are not known are passed over."""
-    places = {name: place for place, name in enumerate(level1)}
+    places = _places(tuple(level1))
     author, engagement = stored.get("author"), stored.get("engagement")
     return (
         None if author is None else _author_from(author, places),
         None if engagement is None else _engagement_from(engagement, places),
     )
+
+
+@lru_cache(maxsize=16)
+def _places(level1: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: place for place, name in enumerate(level1)}
 
 
 def _author_json(author: AuthorEvidence, level1: Sequence[str]) -> dict[str, Any]:

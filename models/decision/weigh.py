@@ -100,6 +100,7 @@ def weigh(
     supported2 = sure2 & found.clear
     supported1 = ~supported2 & (found.level1_probability >= level1_threshold)
     best = best_answers(found.probabilities, policy)
+    gains = found.contributions.T.tolist()
     decisions = []
     for n, (evidence, content) in enumerate(zip(evidences, contents, strict=True)):
         route = Route.ACCEPT if supported2[n] else Route.ACCEPT_LEVEL1 if supported1[n] else Route.REVIEW
@@ -136,7 +137,7 @@ def weigh(
                 ),
                 content=ContentAnswer(content.route, content.level1, content.level2, content.confidence),
                 moved=bool(found.moved[n]),
-                contributions=_explained(found, n) if found.informed[n] else (),
+                contributions=_explained(gains[n]) if found.informed[n] else (),
             )
         )
     return decisions
@@ -174,6 +175,5 @@ def _conflicts(found: Posterior, n: int, before: Route, now: Route) -> tuple[Rea
     return tuple(reason for gain, reason in against if gain < 0.0)
 
 
-def _explained(found: Posterior, n: int) -> tuple[tuple[str, float], ...]:
-    gains = zip((*GROUPS, CONTENT), found.contributions[:, n].tolist(), strict=True)
-    return tuple((group, gain) for group, gain in gains if gain != 0.0)
+def _explained(gains: Sequence[float]) -> tuple[tuple[str, float], ...]:
+    return tuple((group, gain) for group, gain in zip((*GROUPS, CONTENT), gains, strict=True) if gain != 0.0)

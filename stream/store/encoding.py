@@ -6,7 +6,7 @@ encoded once and used in both. Source: PostgreSQL manual, "COPY: Binary Format" 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -188,6 +188,18 @@ class _Json(Column):
     __slots__ = ()
 
 
+class _Jsonb(Column):
+    __slots__ = ()
+
+
+class _Float8(Column):
+    __slots__ = ()
+
+
+class _Int8(Column):
+    __slots__ = ()
+
+
 def text_column(fields: Sequence[Field]) -> Column:
     return _Text(fields, _TEXT_OID)
 
@@ -204,11 +216,34 @@ def json_column(fields: Sequence[Field]) -> Column:
     return _Json(fields, 114)
 
 
+def jsonb_column(fields: Sequence[Field]) -> Column:
+    return _Jsonb(fields, 3802)
+
+
+def float8_column(fields: Sequence[Field]) -> Column:
+    return _Float8(fields, 701)
+
+
+def int8_column(fields: Sequence[Field]) -> Column:
+    return _Int8(fields, 20)
+
+
 def register(context: AdaptContext) -> None:
     """Teach a connection to send Column parameters."""
-    for column, array_oid in ((_Text, 1009), (_Int4, 1007), (_Timestamptz, 1185), (_Json, 199)):
+    for column, array_oid in _ARRAY_OIDS.items():
         dumper = type(f"{column.__name__}Dumper", (_ColumnDumper,), {"oid": array_oid})
         context.adapters.register_dumper(column, dumper)
+
+
+_ARRAY_OIDS: Mapping[type[Column], int] = {
+    _Text: 1009,
+    _Int4: 1007,
+    _Int8: 1016,
+    _Float8: 1022,
+    _Timestamptz: 1185,
+    _Json: 199,
+    _Jsonb: 3807,
+}
 
 
 class _ColumnDumper(Dumper):

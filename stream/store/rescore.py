@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from models.decision.supersede import Standing
 from models.decision.types import ContentEvidence, Route
 from schemas.events import AuthorProfile, EngagementSnapshot, Trigger
+from schemas.wire import encode_value
 from stream import boundaries
 from stream.store import encoding as pg
 from stream.store import letters
@@ -168,7 +169,7 @@ def _lock(cursor: Cursor, video_ids: set[str]) -> None:
 _SNAPSHOT = """
 INSERT INTO engagement_snapshots AS e (video_id, revision, seq, plays, snapshot, received_at)
 SELECT k.video_id, k.revision, k.seq, k.plays, k.snapshot, %s
-  FROM unnest(%b::text[], %b::int4[], %s::int8[], %s::int8[], %b::json[]) AS k(video_id, revision, seq, plays, snapshot)
+  FROM unnest(%b::text[], %b::int4[], %b::int8[], %b::int8[], %b::json[]) AS k(video_id, revision, seq, plays, snapshot)
   JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
 ON CONFLICT (video_id, revision) DO UPDATE
    SET seq = excluded.seq, plays = excluded.plays, snapshot = excluded.snapshot, received_at = excluded.received_at
@@ -185,9 +186,9 @@ def _store_snapshots(cursor: Cursor, snapshots: Sequence[EngagementSnapshot], no
             now,
             pg.text_column([pg.text(each.video_id) for each in snapshots]),
             pg.int4_column([pg.int4(each.revision) for each in snapshots]),
-            [each.seq for each in snapshots],
-            [each.plays for each in snapshots],
-            pg.json_column([pg.data(each.model_dump_json().encode()) for each in snapshots]),
+            pg.int8_column([pg.int8(each.seq) for each in snapshots]),
+            pg.int8_column([pg.int8(each.plays) for each in snapshots]),
+            pg.json_column([pg.data(encode_value(each)) for each in snapshots]),
         ],
     )
 
@@ -256,11 +257,11 @@ def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Tri
 
 _EVIDENCE = """
 UPDATE current_labels c SET evidence = k.evidence
-  FROM unnest(%s::text[], %s::jsonb[]) AS k(video_id, evidence)
+  FROM unnest(%b::text[], %b::jsonb[]) AS k(video_id, evidence)
  WHERE c.video_id = k.video_id AND c.evidence IS DISTINCT FROM k.evidence
 """
 _PRIORITY = """
-UPDATE review_tasks t SET priority = k.priority FROM unnest(%s::text[], %s::float8[]) AS k(video_id, priority)
+UPDATE review_tasks t SET priority = k.priority FROM unnest(%b::text[], %b::float8[]) AS k(video_id, priority)
  WHERE t.video_id = k.video_id AND t.state = 'open' AND t.priority <> k.priority
 """
 _QUESTIONED = "UPDATE current_labels SET questioned_at = %s WHERE video_id = ANY(%s)"
@@ -268,8 +269,10 @@ _QUESTIONED = "UPDATE current_labels SET questioned_at = %s WHERE video_id = ANY
 
 def _update(cursor: Cursor, found: Reassessed, now: datetime) -> None:
     if found.evidence:
-        cursor.execute(_EVIDENCE, [list(found.evidence), [value.decode() for value in found.evidence.values()]])
+        values = [pg.jsonb_text(value) for value in found.evidence.values()]
+        cursor.execute(_EVIDENCE, [pg.text_column([*map(pg.text, found.evidence)]), pg.jsonb_column(values)])
     if found.priorities:
-        cursor.execute(_PRIORITY, [list(found.priorities), list(found.priorities.values())])
+        numbers = [pg.float8(value) for value in found.priorities.values()]
+        cursor.execute(_PRIORITY, [pg.text_column([*map(pg.text, found.priorities)]), pg.float8_column(numbers)])
     if found.questioned:
         cursor.execute(_QUESTIONED, [now, found.questioned])

@@ -69,7 +69,7 @@ SELECT k.video_id, string_agg(h.level1, '' ORDER BY h.published_at DESC, h.video
  GROUP BY k.video_id
 """
 _SNAPSHOTS = """
-SELECT e.video_id, e.revision, e.snapshot
+SELECT e.video_id, e.revision, e.snapshot::text
   FROM unnest(%b::text[], %b::int4[]) AS k(video_id, revision)
   JOIN engagement_snapshots e USING (video_id, revision)
 """
@@ -109,7 +109,7 @@ def _read_snapshots(cursor: Cursor, watched: Sequence[Key]) -> Mapping[Key, Enga
     if not watched:
         return {}
     cursor.execute(_SNAPSHOTS, key_columns(watched))
-    return {(video_id, revision): EngagementSnapshot.model_validate(stored) for video_id, revision, stored in cursor}
+    return {(video_id, revision): EngagementSnapshot.model_validate_json(text) for video_id, revision, text in cursor}
 
 
 def _profile(author_id: str, seq: int, as_of: Any, main: str | None, interests: Any, *rest: Any) -> AuthorProfile:

@@ -1,0 +1,114 @@
+"""Consumers of the rescore benchmark, each in a process of its own, and where the job's time goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from schemas.topics import TopicNames
+from stream.bench.stream_members import GROUP, Counted, Tally
+from stream.consumer.runtime import ConsumerRuntime
+from stream.kafka import consumer_config, group_id
+from stream.rescore import job as rescore_job
+from stream.settings import DatabaseSettings, Settings
+from stream.store import encoding as pg
+from stream.store import rescore
+from stream.store.session import connect
+from stream.store.work import LiveModel
+from stream.telemetry.health import Health
+
+_UPSERT = """
+INSERT INTO bench_floor AS e (video_id, revision, seq, plays, snapshot, received_at)
+SELECT video_id, revision, seq, plays, snapshot, now()
+  FROM unnest(%b::text[], %b::int4[], %b::int8[], %b::int8[], %b::json[]) AS k(video_id, revision, seq, plays, snapshot)
+ON CONFLICT (video_id, revision) DO UPDATE
+   SET seq = excluded.seq, plays = excluded.plays, snapshot = excluded.snapshot, received_at = excluded.received_at
+ WHERE (excluded.plays, excluded.seq) > (e.plays, e.seq)
+"""
+
+
+def floor(tally: Tally, settings: Settings, database: DatabaseSettings, topic: str, partitions: Sequence[int]) -> None:
+    """Consume, and upsert what each record says into one table, and do nothing else."""
+    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
+    with connect(database, "bench-floor") as connection:
+        tally.is_ready()
+        tally.start.wait()
+        client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        while not tally.finished.is_set():
+            messages = client.consume(settings.rescore.commit_batch, 0.2)
+            if not messages:
+                continue
+            tally.reads()
+            found: dict[tuple[str, int], tuple[int, int, bytes]] = {}
+            for message in messages:  # of one video the last one: a statement cannot write a row twice
+                value = message.value() or b""
+                event = orjson.loads(value)
+                found[event["video_id"], event["revision"]] = (event["seq"], event["plays"], value)
+            rows = sorted(found.items())
+            columns = [
+                pg.text_column([pg.text(video_id) for (video_id, _), _ in rows]),
+                pg.int4_column([pg.int4(revision) for (_, revision), _ in rows]),
+                pg.int8_column([pg.int8(seq) for _, (seq, _, _) in rows]),
+                pg.int8_column([pg.int8(plays) for _, (_, plays, _) in rows]),
+                pg.json_column([pg.data(value) for _, (_, _, value) in rows]),
+            ]
+            with connection.transaction():
+                connection.execute(_UPSERT, columns)
+            client.commit(asynchronous=True)
+            tally.stored(len(messages))
+    client.close()
+
+
+def job(tally: Tally, settings: Settings, model: LiveModel, shares: Path | None) -> None:
+    """The rescore job as `reelsort serve` runs it. shares: where the seconds of each part go, which are then taken."""
+    stop = threading.Event()
+    spent = _timed() if shares else {}
+    ConsumerRuntime(
+        settings,
+        group_id(settings, GROUP),
+        [TopicNames(settings.kafka.topics).actual(topic) for topic in rescore_job.SUBSCRIBED],
+        Counted(rescore_job.RescoreJob(settings, model), tally, stop),
+        max_in_flight=settings.rescore.max_in_flight,
+        drain_s=settings.rescore.drain_s,
+        health=Health(600.0),
+    ).run(stop)
+    if shares:
+        shares.write_bytes(orjson.dumps(spent))
+
+
+_PARTS: Sequence[tuple[Any, str, str]] = (
+    (rescore_job, "read", "parse"),
+    (rescore, "_lock", "lock videos"),
+    (rescore, "_store_snapshots", "store snapshots"),
+    (rescore, "read_labelled", "read labels and evidence"),
+    (rescore, "reassess", "decide again"),
+    (rescore, "append", "write what moved"),
+    (rescore, "_update", "write evidence beside labels"),
+    (rescore, "write", "transaction"),
+)
+
+
+def _timed() -> dict[str, float]:
+    """Replaces each part, in this process, by itself and a clock; seconds by name, filled as time goes by."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def clocked(part: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return part(*arguments)
+            finally:
+                spent[name] += time.perf_counter() - begun
+
+        return call
+
+    for module, attribute, name in _PARTS:
+        setattr(module, attribute, clocked(getattr(module, attribute), name))
+    return spent
