@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ExitCode, UserError
@@ -142,6 +143,19 @@ def unreachable(settings: Settings, error: KafkaError) -> UserError:
         "check that the broker runs and that REELSORT_KAFKA__BOOTSTRAP names it",
         ExitCode.UNREACHABLE,
     )
+
+
+def committed_offsets(
+    settings: Settings, group: str, places: Sequence[TopicPartition], timeout_s: float
+) -> list[TopicPartition]:
+    """The places with the group's committed offsets, below 0 where there is none. Raises KafkaException.
+
+    A consumer asks, and joins nothing: librdkafka's admin client crashes the process where the group's coordinator is
+    still being chosen, as on a new cluster (librdkafka#5040).
+    """
+    config = _common(settings.kafka, f"{group}-offsets") | {"group.id": group} | _options(settings.kafka)
+    with closing(connect(Consumer, config)) as client:
+        return client.committed([*places], timeout_s)
 
 
 def existing_topics(settings: Settings, admin: AdminClient) -> frozenset[str]:

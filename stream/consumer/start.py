@@ -9,7 +9,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream.kafka import ADMIN_TIMEOUT_S, admin_config, connect, unreachable
+from stream.kafka import ADMIN_TIMEOUT_S, admin_config, committed_offsets, connect, unreachable
 from stream.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def begin_now(settings: Settings, group: str, topics: Sequence[str]) -> None:
     try:
         known = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
         partitions = [KafkaPartition(topic, number) for topic in topics for number in known[topic].partitions]
-        if _has_offsets(admin, group, partitions):
+        if _has_offsets(settings, group, partitions):
             return
         ends = admin.list_offsets({p: OffsetSpec.latest() for p in partitions}, request_timeout=ADMIN_TIMEOUT_S)
         chosen = [KafkaPartition(p.topic, p.partition, end.result().offset) for p, end in ends.items()]
@@ -34,7 +34,7 @@ def begin_now(settings: Settings, group: str, topics: Sequence[str]) -> None:
             admin.alter_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)[group].result()
         except KafkaException:
             # refused while a group has members: one that started beside us has chosen already
-            if not _has_offsets(admin, group, partitions):
+            if not _has_offsets(settings, group, partitions):
                 raise
             return
     except KafkaException as error:
@@ -42,7 +42,5 @@ def begin_now(settings: Settings, group: str, topics: Sequence[str]) -> None:
     _log.info("group %s is new: it begins at the present end of %s", group, ", ".join(topics))
 
 
-def _has_offsets(admin: AdminClient, group: str, partitions: list[KafkaPartition]) -> bool:
-    request = [ConsumerGroupTopicPartitions(group, partitions)]
-    found = admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)[group].result()
-    return any(p.offset >= 0 for p in found.topic_partitions)
+def _has_offsets(settings: Settings, group: str, partitions: list[KafkaPartition]) -> bool:
+    return any(place.offset >= 0 for place in committed_offsets(settings, group, partitions, ADMIN_TIMEOUT_S))

@@ -19,6 +19,7 @@ from yarl import URL
 from schemas.errors import UserError
 from stream.kafka import group_id
 from stream.settings import KafkaSettings, Settings
+from stream.signals.consumer import ActionsTransport
 
 NAME = "signals"
 COMMIT_EVERY_S = 1.0
@@ -58,7 +59,7 @@ def new_app(settings: Settings, scratch: Path) -> faust.App:
     kafka = settings.kafka
     quieten()
     session_s = min(kafka.session_timeout_ms, kafka.max_poll_interval_ms) / 1000
-    return faust.App(
+    app = faust.App(
         app_id(settings),
         broker=_brokers(kafka),
         broker_client_id=kafka.options.get("client.id", app_id(settings)),
@@ -79,6 +80,8 @@ def new_app(settings: Settings, scratch: Path) -> faust.App:
         web_enabled=False,
         datadir=scratch,
     )
+    app.transport = ActionsTransport(app.conf.broker_consumer, app)
+    return app
 
 
 def credentials(kafka: KafkaSettings) -> CredentialsT | None:

@@ -116,17 +116,13 @@ class SignalsJob:
 
     async def _recovered(self) -> None:
         async def take_over() -> None:
-            # until Faust is done: resuming, it throws away what is queued by then
-            self._app.flow_control.suspend()
+            # until Faust is done: what is read by then is thrown away, and read again
             consumer = cast(Consumer, self._app.consumer)
+            consumer.stop_flow()
             actions = [tp for tp in consumer.assignment() if tp.topic == self._topic]
-            committed = await consumer.seek_to_committed() if actions else {}
-            first = await consumer.earliest_offsets(*actions)
-            begin = {tp: max(committed[tp] or 0, first[tp]) for tp in actions}
-            # Faust reads some actions before this, throws them away, and goes back to committed offsets alone: where
-            # nothing is committed yet it would go on after them
-            await consumer.seek_wait(begin)
-            await self._worker.recovered(begin, await consumer.highwaters(*actions))
+            begin = await consumer.seek_to_committed() if actions else {}
+            ends = await consumer.highwaters(*actions)
+            await self._worker.recovered({tp: begin[tp] for tp in actions}, ends)
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()

@@ -6,13 +6,20 @@ import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from schemas.errors import UserError
 from schemas.topics import ENGAGEMENT_ACTIONS, ENGAGEMENT_SNAPSHOTS, TopicNames
-from stream.kafka import ADMIN_TIMEOUT_S, admin_config, connect, require_topics, unreachable
+from stream.kafka import (
+    ADMIN_TIMEOUT_S,
+    admin_config,
+    committed_offsets,
+    connect,
+    require_topics,
+    unreachable,
+)
 from stream.settings import Settings
 from stream.signals.client import app_id
 from stream.signals.table import NAME as TABLE
@@ -93,11 +100,9 @@ def _create(admin: AdminClient, topic: NewTopic) -> None:
 
 def _check_offsets(settings: Settings, admin: AdminClient, topic: str, partitions: int) -> None:
     """Actions deleted before they were read cannot be counted any more: an operator decides that this is well."""
-    group = app_id(settings)
     places = [KafkaPartition(topic, number) for number in range(partitions)]
-    request = ConsumerGroupTopicPartitions(group, places)
-    held = admin.list_consumer_group_offsets([request], request_timeout=ANSWER_S)[group].result()
-    committed = {place.partition: place.offset for place in held.topic_partitions}  # below 0 where there is none
+    held = committed_offsets(settings, app_id(settings), places, ANSWER_S)
+    committed = {place.partition: place.offset for place in held}
     asked = admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=ANSWER_S)
     first = {place.partition: found.result().offset for place, found in asked.items()}
     for partition, offset in sorted(committed.items()):

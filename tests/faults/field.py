@@ -14,7 +14,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import orjson
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -35,7 +35,7 @@ from schemas.topics import (
     TopicNames,
 )
 from schemas.wire import BadEvent, decode_event, encode_event
-from stream.kafka import admin_config, create_topics, group_id
+from stream.kafka import admin_config, committed_offsets, create_topics, group_id
 from stream.settings import Settings, load_settings
 from tests.faults.ledger import Input, Seen, Source
 from tests.faults.processes import Nursery, Worker
@@ -233,10 +233,7 @@ class Field:
     def committed(self, topic: str = VIDEO_PUBLISHED, job: str = "classify") -> dict[int, int]:
         """partition -> the committed offset of the job's group, 0 where there is none."""
         group = group_id(self.settings, job)
-        request = [ConsumerGroupTopicPartitions(group, self._partitions(topic))]
-        admin = self._admin
-        asked = admin.list_consumer_group_offsets(request, request_timeout=ADMIN_TIMEOUT_S)
-        found = asked[group].result().topic_partitions
+        found = committed_offsets(self.settings, group, self._partitions(topic), ADMIN_TIMEOUT_S)
         return {each.partition: max(0, each.offset) for each in found}
 
     def uncommitted(self, topic: str = VIDEO_PUBLISHED, job: str = "classify") -> int:

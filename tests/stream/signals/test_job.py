@@ -9,6 +9,7 @@ import threading
 
 import psutil
 import pytest
+from faust.transport.drivers.aiokafka import Consumer
 
 from schemas.errors import UserError
 from schemas.topics import ENGAGEMENT_ACTIONS, ENGAGEMENT_SNAPSHOTS
@@ -180,6 +181,27 @@ def test_an_action_in_flight_at_a_crash_is_not_lost(field: Field, monkeypatch: p
     assert field.committed()[place.partition()] <= place.offset()
     with field.job():
         field.await_told()
+
+
+def test_actions_are_read_after_a_recovery_though_no_offset_was_ever_committed(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was killed before its first commit: Faust reads actions beside the changelog, throws them away, and
+    goes back to committed offsets alone."""
+
+    async def uncommitted(*_: object, **__: object) -> bool:
+        return True
+
+    field.publish(some_actions(14, 600))
+    with monkeypatch.context() as patch:
+        patch.setattr(Consumer, "_commit", uncommitted)
+        with field.job(field.with_signals(late_s=3600.0)):
+            wait_until(lambda: len(field.table()) > 0, PATIENCE_S, what="something is counted")
+    assert field.committed() == {}
+    ends = broker.end_offsets(field.bootstrap, field.topic(ENGAGEMENT_ACTIONS))
+    with field.job():
+        field.await_told()
+        wait_until(lambda: field.committed() == ends, PATIENCE_S, what="all of it is read and committed")
 
 
 def test_two_workers_share_and_one_takes_over_from_the_killed(field: Field) -> None:
