@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.decision.answers import BoolArray
-from models.decision.comments import votes
+from models.decision.comments import votes_of
 from models.decision.probabilities import DoubleArray, IntArray
 from models.decision.types import Evidence, SignalHead
 
@@ -91,13 +91,11 @@ def features(evidences: Sequence[Evidence], n_level1: int) -> Features:
 def signal_scores(head: SignalHead, evidences: Sequence[Evidence], parent: IntArray) -> Scores:
     """What each group says of each class. Raises ValueError as features() does."""
     found = features(evidences, len(head.base))
-    voted = np.zeros((len(evidences), len(parent)))
-    for row, evidence in enumerate(evidences):
-        if evidence.engagement is not None and evidence.engagement.top_comments:
-            voted[row] = votes(evidence.engagement.top_comments, head.comment_grams, head.comment_base)
+    comments = [() if each.engagement is None else each.engagement.top_comments for each in evidences]
+    voted = votes_of(comments, head.comment_grams, head.comment_base)
     said = lift(voted, head.comments_pseudo, head.comment_base)
-    comments = head.comments_weight * np.clip(said, -head.comments_bound, head.comments_bound)
-    values = np.concatenate((level1_scores(head, found)[:, :, parent], comments[None]))
+    heard = head.comments_weight * np.clip(said, -head.comments_bound, head.comments_bound)
+    values = np.concatenate((level1_scores(head, found)[:, :, parent], heard[None]))
     sources = (found.history, found.vertical, found.interests, found.audience, voted)
     present = np.stack([each.any(axis=1) for each in sources])
     return Scores(values=values, present=present)

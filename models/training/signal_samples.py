@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision.comments import votes
+from models.decision.comments import votes_of
 from models.decision.probabilities import DoubleArray, joint_logits
 from models.decision.signal_head import Features, features
 from models.decision.types import Evidence, Policy
@@ -59,10 +59,8 @@ def samples_of(
     if not found:
         return None
     evidences = [each[0] for each in found]
-    voted = np.zeros((len(found), len(policy.parent)))
-    for row, evidence in enumerate(evidences):
-        if evidence.engagement is not None:
-            voted[row] = votes(evidence.engagement.top_comments, grams.grams, grams.base)
+    comments = [() if each.engagement is None else each.engagement.top_comments for each in evidences]
+    voted = votes_of(comments, grams.grams, grams.base)
     samples = Samples(
         features=features(evidences, policy.n_level1),
         content=joint_logits(
