@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 
 import numpy as np
@@ -30,6 +31,10 @@ class Answers:
     clear: BoolArray
     top_classes: IntArray
     top_probabilities: DoubleArray
+
+    def at(self, rows: Sequence[int]) -> Answers:
+        """Those rows alone."""
+        return Answers(*(getattr(self, each.name)[rows] for each in fields(Answers)))
 
 
 def best_answers(probabilities: Probabilities, policy: Policy) -> Answers:

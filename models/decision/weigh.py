@@ -5,13 +5,24 @@ Stateless: a decision follows from the evidence at hand alone, so the order in w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.decision.answers import BoolArray, best_answers, in_audit_sample
-from models.decision.probabilities import DoubleArray, IntArray, Probabilities, joint_logits, normalised
+from models.decision.answers import Answers, BoolArray, best_answers
+from models.decision.content import (
+    ByContent,
+    audited,
+    bits,
+    by_content,
+    content_decisions,
+    is_tail,
+    paired,
+    reasons_of,
+    routes,
+)
+from models.decision.probabilities import DoubleArray, IntArray, Probabilities, normalised
 from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, signal_scores
 from models.decision.types import (
     ContentAnswer,
@@ -20,7 +31,6 @@ from models.decision.types import (
     FloatArray,
     Policy,
     Reason,
-    Route,
     SignalHead,
     SignalRules,
 )
@@ -47,21 +57,23 @@ class Posterior:
     moved: BoolArray
     contributions: DoubleArray  # [G + 1, B]: of GROUPS, then of CONTENT, in favour of level2 against `other`
     other: IntArray
+    best: Answers  # whatever the margin
 
 
 def posterior(evidences: Sequence[Evidence], policy: Policy, head: SignalHead, margin: float) -> Posterior:
     """Both levels' answers of a batch. Raises ValueError on evidence that cannot be."""
-    content = joint_logits(
-        [evidence.content.level1_logits for evidence in evidences],
-        [evidence.content.level2_logits for evidence in evidences],
-        policy,
-    )
+    return _posterior(evidences, by_content([each.content for each in evidences], policy), policy, head, margin)
+
+
+def _posterior(
+    evidences: Sequence[Evidence], content: ByContent, policy: Policy, head: SignalHead, margin: float
+) -> Posterior:
     scores = signal_scores(head, evidences, policy.parent)
     informed: BoolArray = np.asarray(scores.present.any(axis=0))
-    joint = np.where(informed[:, None], head.content * content + scores.values.sum(axis=0), content)
+    joint = np.where(informed[:, None], head.content * content.joint + scores.values.sum(axis=0), content.joint)
     rows = np.arange(len(evidences))
 
-    said = best_answers(normalised(content.copy(), policy), policy)
+    said = content.answers
     probabilities = normalised(joint.copy(), policy)
     best = best_answers(probabilities, policy)
     level1, moved1 = _moved(np.log(np.maximum(probabilities.level1, _TINY)), said.level1, best.level1, margin)
@@ -73,7 +85,9 @@ def posterior(evidences: Sequence[Evidence], policy: Policy, head: SignalHead, m
     next_best = rest.argmax(axis=1)
     lead = level2_probability - np.maximum(rest[rows, next_best], 0.0)  # the whole probability where nothing is next
     other = np.where(moved2, said.level2, next_best)
-    gains = np.concatenate((scores.values, np.where(informed, head.content - 1.0, 0.0)[None, :, None] * content[None]))
+    weight = np.where(informed, head.content - 1.0, 0.0)
+    gains = scores.values[:, rows, level2] - scores.values[:, rows, other]
+    of_content = weight * content.joint[rows, level2] - weight * content.joint[rows, other]
     return Posterior(
         probabilities=probabilities,
         level1=level1,
@@ -84,67 +98,51 @@ def posterior(evidences: Sequence[Evidence], policy: Policy, head: SignalHead, m
         clear=(policy.parent[level2] == level1) & (lead >= policy.min_margin),
         informed=informed,
         moved=moved1 | moved2,
-        contributions=gains[:, rows, level2] - gains[:, rows, other],
+        contributions=np.concatenate((gains, of_content[None])),
         other=other,
+        best=best,
     )
 
 
-def weigh(
-    evidences: Sequence[Evidence], contents: Sequence[Decision], policy: Policy, rules: SignalRules
-) -> list[Decision]:
-    """The decisions of videos about which something is known, from what content alone decided of them."""
-    found = posterior(evidences, policy, rules.head, rules.margin)
+def weigh(evidences: Sequence[Evidence], content: ByContent, policy: Policy, rules: SignalRules) -> list[Decision]:
+    """The decisions of videos about which something is known, from what content alone decides of them."""
+    found = _posterior(evidences, content, policy, rules.head, rules.margin)
     level2_threshold = _thresholds(found.informed, rules.level2_thresholds, policy.level2_thresholds, found.level2)
     level1_threshold = _thresholds(found.informed, rules.level1_thresholds, policy.level1_thresholds, found.level1)
     sure2 = found.level2_probability >= level2_threshold
     supported2 = sure2 & found.clear
     supported1 = ~supported2 & (found.level1_probability >= level1_threshold)
-    best = best_answers(found.probabilities, policy)
-    gains = found.contributions.T.tolist()
-    decisions = []
-    for n, (evidence, content) in enumerate(zip(evidences, contents, strict=True)):
-        route = Route.ACCEPT if supported2[n] else Route.ACCEPT_LEVEL1 if supported1[n] else Route.REVIEW
-        calls = (*_reported(evidence, rules), *_conflicts(found, n, content.route, route))
-        if not (found.informed[n] or calls):
-            decisions.append(content)
-            continue
-        if calls:
-            route = Route.REVIEW
-        accept = route is Route.ACCEPT
-        level2 = int(found.level2[n])
-        audit = route is not Route.REVIEW and in_audit_sample(evidence.video_id, evidence.revision, policy.audit_rate)
-        withheld = (
-            (not sure2[n], Reason.LOW_CONFIDENCE),
-            (not found.clear[n], Reason.LOW_MARGIN),
-            (not supported2[n] and level2 in policy.tail_classes, Reason.TAIL_CLASS),
-        )
-        decisions.append(
-            Decision(
-                route=route,
-                level1=int(found.level1[n]),
-                level2=level2,
-                confidence=float((found.level2_probability if accept else found.level1_probability)[n]),
-                level1_probability=float(found.level1_probability[n]),
-                level2_probability=float(found.level2_probability[n]),
-                margin=float(found.margin[n]),
-                top_k=tuple(zip(best.top_classes[n].tolist(), best.top_probabilities[n].tolist(), strict=True)),
-                threshold=float((level2_threshold if accept else level1_threshold)[n]),
-                audit=audit,
-                reasons=(
-                    *calls,
-                    *(reason for holds, reason in withheld if holds and not accept),
-                    *((Reason.AUDIT_SAMPLE,) if audit else ()),
-                ),
-                content=ContentAnswer(content.route, content.level1, content.level2, content.confidence),
-                moved=bool(found.moved[n]),
-                contributions=_explained(gains[n]) if found.informed[n] else (),
-            )
-        )
+    calls = (_reported(evidences, rules), *_conflicts(found, content, supported2, supported1))
+    called = np.logical_or.reduce(calls)
+    accept, accept_level1 = supported2 & ~called, supported1 & ~called
+    audit = audited(evidences, accept | accept_level1, policy)
+    tail = ~supported2 & is_tail(found.level2, policy)
+    reasons = bits(~sure2, ~found.clear, tail, accept, np.asarray(audit), *calls)
+    columns = zip(  # in the order of Decision's fields
+        routes(accept, accept_level1),
+        found.level1.tolist(),
+        found.level2.tolist(),
+        np.where(accept, found.level2_probability, found.level1_probability).tolist(),
+        found.level1_probability.tolist(),
+        found.level2_probability.tolist(),
+        found.margin.tolist(),
+        map(paired, found.best.top_classes.tolist(), found.best.top_probabilities.tolist()),
+        np.where(accept, level2_threshold, level1_threshold).tolist(),
+        audit,
+        _REASONS[reasons].tolist(),
+        _content_answers(content),
+        found.moved.tolist(),
+        map(_explained, found.informed.tolist(), found.contributions.T.tolist()),
+        strict=True,
+    )
+    decisions = list(map(Decision._make, columns))
+    for n in np.flatnonzero(~(found.informed | called)).tolist():
+        (decisions[n],) = content_decisions(content.at([n]), [evidences[n]], policy)
     return decisions
 
 
 _TINY = float(np.finfo(np.float64).tiny)
-_RANK = {Route.REVIEW: 0, Route.ACCEPT_LEVEL1: 1, Route.ACCEPT: 2}
+_CALLS = (Reason.REPORTED, Reason.PRIOR_CONFLICT, Reason.ENGAGEMENT_CONFLICT)
 
 
 def _moved(joint: DoubleArray, said: IntArray, best: IntArray, margin: float) -> tuple[IntArray, BoolArray]:
@@ -158,22 +156,43 @@ def _thresholds(informed: BoolArray, weighed: FloatArray, alone: FloatArray, cla
     return np.where(informed, weighed[classes], alone[classes]).astype(np.float64)
 
 
-def _reported(evidence: Evidence, rules: SignalRules) -> tuple[Reason, ...]:
-    engagement = evidence.engagement
-    if engagement is None or engagement.reports < rules.report_count:
-        return ()
-    return (Reason.REPORTED,) if engagement.reports >= rules.report_share * engagement.plays else ()
+def _reported(evidences: Sequence[Evidence], rules: SignalRules) -> BoolArray:
+    """[B]: who is reported often enough, by count and by share of plays."""
+    return np.array(
+        [
+            each.engagement is not None
+            and each.engagement.reports >= max(rules.report_count, rules.report_share * each.engagement.plays)
+            for each in evidences
+        ]
+    )
 
 
-def _conflicts(found: Posterior, n: int, before: Route, now: Route) -> tuple[Reason, ...]:
-    """Who disagrees, where an answer that content would have published still stands but lost its support."""
-    if found.moved[n] or _RANK[now] >= _RANK[before]:
-        return ()
-    author = found.contributions[: len(AUTHOR_GROUPS), n].sum()
-    engagement = found.contributions[len(AUTHOR_GROUPS) : len(GROUPS), n].sum()
-    against = ((author, Reason.PRIOR_CONFLICT), (engagement, Reason.ENGAGEMENT_CONFLICT))
-    return tuple(reason for gain, reason in against if gain < 0.0)
+def _conflicts(
+    found: Posterior, content: ByContent, supported2: BoolArray, supported1: BoolArray
+) -> tuple[BoolArray, BoolArray]:
+    """[B] each: the author, and engagement, speak against an answer that content would have published, which still
+    stands and has lost its support."""
+    published, supported = 2 * content.accept + content.accept_level1, 2 * supported2 + supported1
+    lost = ~found.moved & (supported < published)
+    author = found.contributions[: len(AUTHOR_GROUPS)].sum(axis=0)
+    engagement = found.contributions[len(AUTHOR_GROUPS) : len(GROUPS)].sum(axis=0)
+    return lost & (author < 0.0), lost & (engagement < 0.0)
 
 
-def _explained(gains: Sequence[float]) -> tuple[tuple[str, float], ...]:
-    return tuple((group, gain) for group, gain in zip((*GROUPS, CONTENT), gains, strict=True) if gain != 0.0)
+def _content_answers(content: ByContent) -> Iterator[ContentAnswer]:
+    columns = (content.answers.level1.tolist(), content.answers.level2.tolist(), content.confidence.tolist())
+    return map(ContentAnswer, routes(content.accept, content.accept_level1), *columns)
+
+
+def _explained(informed: bool, gains: Sequence[float]) -> tuple[tuple[str, float], ...]:
+    return tuple((group, gain) for group, gain in zip(_NAMES, gains, strict=True) if gain != 0.0) if informed else ()
+
+
+def _reasons_of(number: int) -> tuple[Reason, ...]:
+    """Who calls people, by the bits above those of content's reasons, and then those."""
+    calls = tuple(reason for place, reason in enumerate(_CALLS) if number >> 5 + place & 1)
+    return (*calls, *reasons_of(number))
+
+
+_NAMES = (*GROUPS, CONTENT)
+_REASONS = np.fromiter(map(_reasons_of, range(256)), dtype=np.object_, count=256)
