@@ -37,11 +37,16 @@ _log = logging.getLogger(__name__)
 
 NAME = "rescore"
 SUBSCRIBED = (AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS)
+WRITERS = 2  # while Postgres works for one, the other decides
 CLOSE_S = 2.0
 
 
 class RescoreJob:
-    """stream.consumer.records.Job: one thread reads, writes and reports, in the order in which records came."""
+    """stream.consumer.records.Job: a few threads gather a batch in turn, write it and report it.
+
+    Transactions may overlap: the row locks of the videos put what concerns one video in order, and what comes of it
+    does not depend on that order.
+    """
 
     def __init__(self, settings: Settings, model: LiveModel) -> None:
         self._settings = settings.rescore
@@ -50,19 +55,24 @@ class RescoreJob:
         self._arrivals: queue.SimpleQueue[Record] = queue.SimpleQueue()
         self._unfinished = 0  # records taken and not yet reported, guarded by _changed
         self._changed = threading.Condition()
+        self._gathering = threading.Lock()
         self._overdue = Overdue(settings)
         rules = review_rules(settings)
 
         def transaction(connection: psycopg.Connection[Any], outcomes: Sequence[Outcome]) -> Written:
             return rescore.write(connection, outcomes, model, datetime.now(UTC), rules)
 
-        self._writer = Writer(settings.database, transaction)
-        self._thread = threading.Thread(target=self._run, name="rescore", daemon=True)
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(Writer(settings.database, transaction),), name=f"rescore-{number}", daemon=True
+            )
+            for number in range(WRITERS)
+        ]
 
     def start(self, progress: Progress) -> None:
         self._progress = progress
-        self._outage = Outage(progress, self._stopping)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, records: Sequence[Record]) -> None:
         with self._changed:
@@ -81,19 +91,25 @@ class RescoreJob:
     def stop(self, deadline: float) -> None:
         self.drain((), deadline)
         self._stopping.set()
-        self._thread.join(CLOSE_S)
+        until = time.monotonic() + CLOSE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _run(self) -> None:
+    def _run(self, writer: Writer) -> None:
+        outage = Outage(self._progress, self._stopping)
         try:
             while not self._stopping.is_set():
-                if records := self._gather():
-                    self._handle(records)
-                self._outage.through(self._writer.session, self._overdue.sweep_when_due)
+                with self._gathering:
+                    records = self._gather()
+                if records:
+                    self._handle(records, writer, outage)
+                if self._overdue.is_due():
+                    outage.through(writer.session, self._overdue.sweep)
         except Exception as error:
             if not self._stopping.is_set():
                 self._progress.fail(error)
         finally:
-            self._writer.close()
+            writer.close()
 
     def _gather(self) -> list[Record]:
         try:
@@ -108,11 +124,11 @@ class RescoreJob:
                 break
         return records
 
-    def _handle(self, records: Sequence[Record]) -> None:
+    def _handle(self, records: Sequence[Record], writer: Writer, outage: Outage) -> None:
         begun = time.perf_counter()
         outcomes = [outcome for record in records if (outcome := read(record, self._names)) is not None]
-        written = self._writer.write(outcomes, self._outage.wait) if outcomes else []
-        self._outage.over()
+        written = writer.write(outcomes, outage.wait) if outcomes else []
+        outage.over()
         self._progress.done(records)
         with self._changed:
             self._unfinished -= len(records)
@@ -125,15 +141,21 @@ class Overdue:
 
     def __init__(self, settings: Settings) -> None:
         self._every_s = settings.rescore.sweep_s
-        self._sweep = partial(tasks.expire, budget_per_h=settings.review.budget_per_h)
+        self._expire = partial(tasks.expire, budget_per_h=settings.review.budget_per_h)
         self._within = timedelta(hours=settings.review.deadline_h)
         self._next = time.monotonic()
+        self._asking = threading.Lock()
 
-    def sweep_when_due(self, connection: psycopg.Connection[Any]) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + self._every_s
-        for why, count in self._sweep(connection, now=datetime.now(UTC), within=self._within).items():
+    def is_due(self) -> bool:
+        """Whoever is told so sweeps: nobody else is told so until the next time."""
+        with self._asking:
+            if time.monotonic() < self._next:
+                return False
+            self._next = time.monotonic() + self._every_s
+            return True
+
+    def sweep(self, connection: psycopg.Connection[Any]) -> None:
+        for why, count in self._expire(connection, now=datetime.now(UTC), within=self._within).items():
             metrics.TASKS_CLOSED.labels(why).inc(count)
             _log.info("%d review tasks were closed: %s", count, why)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,10 +20,10 @@ from stream import boundaries
 from stream.store import encoding as pg
 from stream.store import letters
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
-from stream.store.prior import Known
+from stream.store.prior import Key, Known
 from stream.store.reassess import WAIVED, Labelled, Reassessed, reassess
 from stream.store.rows import HumanWord, StoredVideo
-from stream.store.signals import NO_SIGNALS_KNOWN, PROFILE_WINDOW, lock_authors, read_signals
+from stream.store.signals import NO_SIGNALS_KNOWN, NOTHING_NEWER, PROFILE_WINDOW, lock_authors, read_signals
 from stream.store.transaction import append, copy_rows
 from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
 
@@ -74,11 +74,10 @@ def write(
         watched = {snapshot.video_id for snapshot in snapshots}
         touched = watched | _concerned(cursor, profiles)
         _lock(cursor, touched)
-        _store_snapshots(cursor, snapshots, now)
+        newest = _store_snapshots(cursor, snapshots, now)
         current = of_now(cursor, model)
-        found = reassess(
-            read_labelled(cursor, sorted(touched), watched, current), current, now, now + rules.within, rules.cooldown
-        )
+        videos = read_labelled(cursor, sorted(touched), watched, current, newest)
+        found = reassess(videos, current, now, now + rules.within, rules.cooldown)
         append(cursor, found.effects, now)
         _update(cursor, found, now)
         written = letters.write(cursor, dead, now, records)
@@ -174,12 +173,16 @@ SELECT k.video_id, k.revision, k.seq, k.plays, k.snapshot, %s
 ON CONFLICT (video_id, revision) DO UPDATE
    SET seq = excluded.seq, plays = excluded.plays, snapshot = excluded.snapshot, received_at = excluded.received_at
  WHERE (excluded.plays, excluded.seq) > (e.plays, e.seq)
+RETURNING video_id, revision
 """
 
 
-def _store_snapshots(cursor: Cursor, snapshots: Sequence[EngagementSnapshot], now: datetime) -> None:
+def _store_snapshots(
+    cursor: Cursor, snapshots: Sequence[EngagementSnapshot], now: datetime
+) -> Mapping[Key, EngagementSnapshot]:
+    """Those that are the newest now."""
     if not snapshots:
-        return
+        return {}
     cursor.execute(
         _SNAPSHOT,
         [
@@ -191,6 +194,8 @@ def _store_snapshots(cursor: Cursor, snapshots: Sequence[EngagementSnapshot], no
             pg.json_column([pg.data(encode_value(each)) for each in snapshots]),
         ],
     )
+    given = {(each.video_id, each.revision): each for each in snapshots}
+    return {key: given[key] for key in cursor}
 
 
 def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
@@ -215,24 +220,32 @@ SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
 """
 
 
-def read_labelled(cursor: Cursor, video_ids: Sequence[str], watched: set[str], model: LiveModel) -> list[Labelled]:
+def read_labelled(
+    cursor: Cursor,
+    video_ids: Sequence[str],
+    watched: set[str],
+    model: LiveModel,
+    newest: Mapping[Key, EngagementSnapshot] = NOTHING_NEWER,
+) -> list[Labelled]:
     """Those of the videos, which the caller has locked, whose label this model may decide again: its stored prediction
-    is there, and no newer promotion has decided. watched: those that have a new snapshot."""
+    is there, and no newer promotion has decided. watched: those that have a new snapshot; newest: those that were just
+    stored."""
     if not video_ids:
         return []
-    keys = pg.text_column([pg.text(video_id) for video_id in video_ids])
-    cursor.execute(_LABELLED, [[reason.value for reason in WAIVED], keys, model.epoch, model.encoder_id])
+    column = pg.text_column([pg.text(video_id) for video_id in video_ids])
+    cursor.execute(_LABELLED, [[reason.value for reason in WAIVED], column, model.epoch, model.encoder_id])
     rows = cursor.fetchall()
     videos = [StoredVideo(*row[:4]) for row in rows]
-    signals = read_signals(cursor, videos, model, watched=[(video.video_id, video.revision) for video in videos])
+    keys = [(video.video_id, video.revision) for video in videos]
+    signals = read_signals(cursor, videos, model, watched=keys, newest=newest)
     return [
         _labelled(
             video,
             row[4:],
-            signals.get((video.video_id, video.revision), NO_SIGNALS_KNOWN),
+            signals.get(key, NO_SIGNALS_KNOWN),
             Trigger.ENGAGEMENT if video.video_id in watched else Trigger.AUTHOR,
         )
-        for video, row in zip(videos, rows, strict=True)
+        for key, video, row in zip(keys, videos, rows, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ class Signals(NamedTuple):
 
 
 NO_SIGNALS_KNOWN = Signals()
+NOTHING_NEWER: Mapping[Key, EngagementSnapshot] = MappingProxyType({})
 
 _AUTHORS_LOCK = 0x617574  # 'aut': the first half of the advisory locks' keys
 _LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s, shard) FROM unnest(%s::int4[]) AS shard"
@@ -76,10 +78,15 @@ SELECT e.video_id, e.revision, e.snapshot::text
 
 
 def read_signals(
-    cursor: Cursor, videos: Sequence[Subject], model: LiveModel, *, watched: Sequence[Key]
+    cursor: Cursor,
+    videos: Sequence[Subject],
+    model: LiveModel,
+    *,
+    watched: Sequence[Key],
+    newest: Mapping[Key, EngagementSnapshot] = NOTHING_NEWER,
 ) -> dict[Key, Signals]:
     """Of each video that has any; `watched` are those of `videos` that may have engagement: one just inserted has
-    none."""
+    none. newest: snapshots that need not be read, as this transaction wrote them."""
     if model.policy.signals is None or not videos:
         return {}
     columns = (
@@ -92,7 +99,7 @@ def read_signals(
     profiles = {video_id: _profile(authors[video_id], *rest) for video_id, *rest in cursor}
     cursor.execute(_HISTORY, [*columns, model.taxonomy_id, HISTORY_VIDEOS])
     histories = {video_id: _sum_of(levels, len(model.level1)) for video_id, levels in cursor}
-    snapshots = _read_snapshots(cursor, watched)
+    snapshots = {**_read_snapshots(cursor, [key for key in watched if key not in newest]), **newest}
     return {
         (video.video_id, video.revision): _signals(
             profiles.get(video.video_id),
