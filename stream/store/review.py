@@ -18,7 +18,7 @@ from stream.store.encoding import rows as pg_rows
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow, announced
 from stream.store.reassess import restated
 from stream.store.rescore import of_now, read_labelled
-from stream.store.rows import HumanWord, StoredVideo
+from stream.store.rows import NO_SIGNALS, HumanWord, StoredVideo
 from stream.store.ruling import Authority, Ruling, put_in_force, remember
 from stream.store.transaction import append, copy_rows
 from stream.store.work import LiveModel
@@ -254,7 +254,8 @@ def _ruling(task: _Task, answer: tuple[str, str | None], verdict: str, now: date
         threshold=None,
         reasons=(verdict,),
         top_k=[],
-        evidence=task.evidence,
+        # what was known; what a model made of it moved no reviewer
+        evidence={name: task.evidence.get(name) for name in NO_SIGNALS},
         label_revision=task.label_revision + 1,
         human=HumanWord(task.video.revision, level1, level2, now, questioned_at),
     )

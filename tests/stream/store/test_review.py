@@ -146,6 +146,22 @@ def test_an_audit_sample_has_no_answer_to_confirm(connection: Connection, model:
     assert reviewed(connection, each.video_id, level2="stub_b.1").level2 == "stub_b.1"
 
 
+def test_what_a_model_made_of_signals_is_no_part_of_a_reviewers_word(connection: Connection, model: LiveModel) -> None:
+    each = next(v for n in range(900) if _weighed_and_doubted(v := video(f"h{n}")))
+    publish(connection, model, each)
+    observe(connection, model, snapshot(each.video_id, 15, 2))
+    reviewed(connection, each.video_id, level2="stub_b.1")
+    (saw,) = one(connection, "SELECT evidence FROM decisions WHERE source = 'human'")
+    assert set(saw) == {"author", "engagement"}
+    assert saw["engagement"]["plays"] == 15
+    assert LabelDecided.model_validate(events(connection, each.video_id, "video.labels.v1")[-1]).evidence == {}
+
+
+def _weighed_and_doubted(each: VideoPublished) -> bool:
+    seen = engagement_evidence(snapshot(each.video_id, 15, 2), LEVEL1)
+    return Route.REVIEW is alone(each).route is alone(each, engagement=seen).route
+
+
 def test_signals_never_change_a_human_label_and_question_it_once(connection: Connection, model: LiveModel) -> None:
     each = in_review()
     publish(connection, model, each)
