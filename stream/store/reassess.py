@@ -24,7 +24,7 @@ from stream.store import encoding as pg
 from stream.store.assemble import content_level1, human_conflict, standing_of
 from stream.store.effects import Effects, EffectsOf
 from stream.store.prior import Known
-from stream.store.rows import Cause, Decided, StoredVideo, priority_of, top_k_json
+from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, priority_of, top_k_json
 from stream.store.signals import Signals, seen
 from stream.store.work import LiveModel
 
@@ -102,15 +102,15 @@ def reassess(
 
 
 def restated(
-    each: Labelled, model: LiveModel, now: datetime, deadline: datetime
+    each: Labelled, earlier: HumanWord | None, model: LiveModel, now: datetime, deadline: datetime
 ) -> tuple[Effects, tuple[str | None, str | None, int]]:
     """The model's newest decision in the place of a human label that is taken back: what it causes, and the label's
-    level 1, level 2 and label_revision."""
-    free = replace(each, known=replace(each.known, human=None), trigger=Trigger.REVIEW)
+    level 1, level 2 and label_revision. earlier: what people said of the revision before; it counts again."""
+    free = replace(each, known=replace(each.known, human=earlier), trigger=Trigger.REVIEW)
     evidence = Evidence(
         each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement
     )
-    decision = decide(evidence, model.policy)
+    decision = human_conflict(decide(evidence, model.policy), each.video.revision, earlier, model)
     share = content_level1([each.content], model)[0]
     made = _decided(free, decision, share, model, each.known.label_revision + 1)
     effects = Effects()

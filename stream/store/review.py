@@ -114,7 +114,8 @@ def undo_review(
     connection: Connection, video_id: str, reviewer: str, model: LiveModel, now: datetime, within: timedelta
 ) -> Settled:
     """Take back a reviewer's own last word on a video: the model's newest decision is restated, with a higher
-    label_revision, and where that routes to people, a new task opens. The connection is in autocommit mode.
+    label_revision, and where that routes to people, a new task opens. What people said of an earlier revision counts
+    again: a restated decision that contradicts it goes to people. The connection is in autocommit mode.
 
     Raises UserError where there is nothing of this reviewer's to take back, or no stored prediction to restate.
     """
@@ -135,7 +136,9 @@ def undo_review(
                 "name the bundle that decided it (REELSORT_INFERENCE__BUNDLE)",
             )
         cursor.execute(_UNDO, [video_id, uuid4(), task_id, revision, reviewer, review_id, now])
-        effects, settled = restated(labelled[0], current, now, now + within)
+        before = cursor.execute(_WORD_BEFORE, [video_id, revision]).fetchone()
+        earlier = None if before is None else HumanWord(*before)
+        effects, settled = restated(labelled[0], earlier, current, now, now + within)
         append(cursor, effects, now)
         copy_rows(cursor, "outbox", OUTBOX_COLUMNS, effects.outbox)
     return Settled(*settled)
@@ -275,6 +278,14 @@ SELECT r.review_id, r.task_id, r.revision, r.reviewer
   FROM review_decisions r
   JOIN current_labels c ON c.video_id = r.video_id AND c.source = 'human' AND c.human_at = r.decided_at
  WHERE r.video_id = %s AND r.verdict IN ('confirm', 'correct')
+"""
+# Of an earlier revision alone: in the place of a word on this one stands the model's.
+_WORD_BEFORE = """
+SELECT r.revision, r.level1, r.level2, r.decided_at
+  FROM review_decisions r
+ WHERE r.video_id = %s AND r.revision < %s AND r.verdict IN ('confirm', 'correct')
+   AND NOT EXISTS (SELECT FROM review_decisions u WHERE u.video_id = r.video_id AND u.undoes = r.review_id)
+ ORDER BY r.decided_at DESC LIMIT 1
 """
 _DECIDE_TASK = """
 UPDATE review_tasks SET state = 'decided', closed_at = %s, closed_why = NULL WHERE video_id = %s AND task_id = %s

@@ -237,6 +237,24 @@ def test_undo_restates_the_models_newest_decision_with_a_higher_label_revision(
         review.undo_review(connection, each.video_id, "li", model, datetime.now(UTC), RULES.within)
 
 
+def test_undo_on_an_edited_video_brings_back_what_people_said_of_it_before(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    reviewed(connection, each.video_id, level2="stub_b.1")
+    revision = next(
+        n for n in range(1, 500) if (d := alone(video(each.video_id, n))).route is Route.ACCEPT and d.level1 != 1
+    )
+    publish(connection, model, video(each.video_id, revision))
+    reviewed(connection, each.video_id, "confirm")
+    review.undo_review(connection, each.video_id, "li", model, datetime.now(UTC), RULES.within)
+    assert label(connection, each.video_id)[0] == "in_review", "the model contradicts the word that is left"
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.reasons == ("human_conflict",)
+    assert one(connection, "SELECT human_revision, human_level2 FROM current_labels") == (0, "stub_b.1")
+
+
 def test_undo_of_a_label_that_the_model_doubts_opens_a_new_task(connection: Connection, model: LiveModel) -> None:
     each = in_review()
     publish(connection, model, each)
