@@ -28,14 +28,14 @@ from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, priority_o
 from stream.store.signals import Signals, seen
 from stream.store.work import LiveModel
 
-WAIVED = (Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET)
+WAIVED = frozenset({Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET})
 """People were asked once and did not answer: the same doubt does not ask them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
-    whatever is published of them; waived: its reasons are of WAIVED; trigger: why it is looked at again."""
+    whatever is published of them; reasons: why; trigger: why it is looked at again."""
 
     video: StoredVideo
     traceparent: str | None
@@ -44,7 +44,7 @@ class Labelled:
     model_id: str  # of the decision in force
     route: Route
     best: tuple[str, str | None]
-    waived: bool
+    reasons: frozenset[str]
     content: ContentEvidence
     signals: Signals
     trigger: Trigger
@@ -143,13 +143,19 @@ def _decided(
 
 def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveModel) -> bool:
     """Whether something else would be published, or shown to people, than is now."""
-    if not supersedes(each.label, candidate) or (each.waived and decision.route is Route.REVIEW):
+    if not supersedes(each.label, candidate) or (decision.route is Route.REVIEW and _is_waived(each, decision)):
         return False
     if decision.route is not each.route:
         return True
     if decision.route is Route.REVIEW:
         return each.best != (model.level1[decision.level1], model.level2[decision.level2])
     return (each.label.level1, each.label.level2) != (candidate.level1, candidate.level2)
+
+
+def _is_waived(each: Labelled, decision: Decision) -> bool:
+    """Whether people were asked before, in vain. Viewers' reports are a doubt of their own, whatever the model's was."""
+    newly_reported = Reason.REPORTED in decision.reasons and Reason.REPORTED not in each.reasons
+    return not WAIVED.isdisjoint(each.reasons) and not newly_reported
 
 
 def _objection(

@@ -21,7 +21,7 @@ from stream.store import encoding as pg
 from stream.store import letters
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
 from stream.store.prior import Known
-from stream.store.reassess import WAIVED, Labelled, Reassessed, reassess
+from stream.store.reassess import Labelled, Reassessed, reassess
 from stream.store.rows import HumanWord, StoredVideo
 from stream.store.signals import NO_SIGNALS_KNOWN, PROFILE_WINDOW, lock_authors, read_signals
 from stream.store.transaction import append, copy_rows
@@ -203,7 +203,7 @@ def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
 _LABELLED = """
 SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
        c.promotion_epoch, c.source = 'human', c.level1, c.level2, c.label_revision, c.model_id,
-       d.route, d.level1, d.level2, d.reasons && %s, t.task_id, p.level1_logits, p.level2_logits,
+       d.route, d.level1, d.level2, d.reasons, t.task_id, p.level1_logits, p.level2_logits,
        c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM unnest(%b::text[]) AS k(video_id)
   JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
@@ -221,7 +221,7 @@ def read_labelled(cursor: Cursor, video_ids: Sequence[str], watched: set[str], m
     if not video_ids:
         return []
     keys = pg.text_column([pg.text(video_id) for video_id in video_ids])
-    cursor.execute(_LABELLED, [[reason.value for reason in WAIVED], keys, model.epoch, model.encoder_id])
+    cursor.execute(_LABELLED, [keys, model.epoch, model.encoder_id])
     rows = cursor.fetchall()
     videos = [StoredVideo(*row[:4]) for row in rows]
     signals = read_signals(cursor, videos, model, watched=[(video.video_id, video.revision) for video in videos])
@@ -238,7 +238,7 @@ def read_labelled(cursor: Cursor, video_ids: Sequence[str], watched: set[str], m
 
 def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Trigger) -> Labelled:
     traceparent, epoch, is_human, level1, level2, label_revision, model_id, route, *best_and_rest = row
-    best1, best2, waived, task, one, two, *said = best_and_rest
+    best1, best2, reasons, task, one, two, *said = best_and_rest
     label = Standing(video.revision, epoch, is_human, level1, level2)
     return Labelled(
         video=video,
@@ -248,7 +248,7 @@ def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Tri
         model_id=model_id,
         route=Route(route),
         best=(best1, best2),
-        waived=waived,
+        reasons=frozenset(reasons),
         content=ContentEvidence(np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")),
         signals=signals,
         trigger=trigger,

@@ -287,6 +287,21 @@ def test_an_overdue_task_is_published_at_level_1_and_the_same_doubt_asks_no_more
     assert label(connection, each.video_id)[1] == LEVEL1[moving]
 
 
+def test_reports_ask_people_who_were_asked_in_vain_before_and_once(connection: Connection, model: LiveModel) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    now = datetime.now(UTC)
+    tasks.expire(connection, now=now + RULES.within, within=RULES.within, budget_per_h=None)
+    observe(connection, model, snapshot(each.video_id, 10, 0).model_copy(update={"audience": {}, "reports": 5}))
+    assert label(connection, each.video_id)[0] == "in_review"
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.reasons[0] == "reported"
+    tasks.expire(connection, now=now + 2 * RULES.within, within=RULES.within, budget_per_h=None)
+    before = counts(connection, each.video_id)
+    observe(connection, model, snapshot(each.video_id, 11, 0).model_copy(update={"audience": {}, "reports": 6}))
+    assert counts(connection, each.video_id) == before
+
+
 def test_what_is_over_the_budget_goes_by_priority_and_audits_stay(connection: Connection, model: LiveModel) -> None:
     videos = [video(f"b{n}") for n in range(300)]
     publish(connection, model, *videos)
