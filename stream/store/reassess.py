@@ -24,7 +24,7 @@ from stream.store import encoding as pg
 from stream.store.assemble import content_level1, human_conflict, standing_of
 from stream.store.effects import Effects, EffectsOf
 from stream.store.prior import Known
-from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, priority_of, top_k_json
+from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, Waiting, priority_of, top_k_json
 from stream.store.signals import Signals, seen
 from stream.store.work import LiveModel
 
@@ -35,7 +35,7 @@ WAIVED = frozenset({Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET})
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
-    whatever is published of them; reasons: why; trigger: why it is looked at again."""
+    whatever is published of them; reasons: why; waiting: of its open task; trigger: why it is looked at again."""
 
     video: StoredVideo
     traceparent: str | None
@@ -45,6 +45,7 @@ class Labelled:
     route: Route
     best: tuple[str, str | None]
     reasons: frozenset[str]
+    waiting: Waiting | None
     content: ContentEvidence
     signals: Signals
     trigger: Trigger
@@ -138,6 +139,8 @@ def _decided(
         content_level1=share,
         seen=seen(each.signals, decision, model),
         human=each.known.human,
+        # people are asked about another answer, and wait no less; an audit's task, or a human label's, is another one
+        waiting=each.waiting if each.route is Route.REVIEW is decision.route and not each.label.human else None,
     )
 
 
@@ -153,7 +156,7 @@ def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveM
 
 
 def _is_waived(each: Labelled, decision: Decision) -> bool:
-    """Whether people were asked before, in vain. Viewers' reports are a doubt of their own, whatever the model's was."""
+    """Whether people were asked before, in vain. Viewers' reports are a doubt of their own, beside any model's."""
     newly_reported = Reason.REPORTED in decision.reasons and Reason.REPORTED not in each.reasons
     return not WAIVED.isdisjoint(each.reasons) and not newly_reported
 

@@ -22,7 +22,7 @@ from stream.store import letters
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
 from stream.store.prior import Known
 from stream.store.reassess import Labelled, Reassessed, reassess
-from stream.store.rows import HumanWord, StoredVideo
+from stream.store.rows import HumanWord, StoredVideo, Waiting
 from stream.store.signals import NO_SIGNALS_KNOWN, PROFILE_WINDOW, lock_authors, read_signals
 from stream.store.transaction import append, copy_rows
 from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
@@ -203,7 +203,8 @@ def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
 _LABELLED = """
 SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
        c.promotion_epoch, c.source = 'human', c.level1, c.level2, c.label_revision, c.model_id,
-       d.route, d.level1, d.level2, d.reasons, t.task_id, p.level1_logits, p.level2_logits,
+       d.route, d.level1, d.level2, d.reasons, t.requested_at, t.deadline_at, t.escalated, t.task_id,
+       p.level1_logits, p.level2_logits,
        c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM unnest(%b::text[]) AS k(video_id)
   JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
@@ -238,7 +239,7 @@ def read_labelled(cursor: Cursor, video_ids: Sequence[str], watched: set[str], m
 
 def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Trigger) -> Labelled:
     traceparent, epoch, is_human, level1, level2, label_revision, model_id, route, *best_and_rest = row
-    best1, best2, reasons, task, one, two, *said = best_and_rest
+    best1, best2, reasons, requested_at, deadline_at, escalated, task, one, two, *said = best_and_rest
     label = Standing(video.revision, epoch, is_human, level1, level2)
     return Labelled(
         video=video,
@@ -249,6 +250,7 @@ def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Tri
         route=Route(route),
         best=(best1, best2),
         reasons=frozenset(reasons),
+        waiting=None if task is None else Waiting(requested_at, deadline_at, escalated),
         content=ContentEvidence(np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")),
         signals=signals,
         trigger=trigger,

@@ -304,6 +304,10 @@ def test_a_videos_own_label_never_reaches_its_own_prior_and_relabelling_counts_o
     rows = connection.execute("SELECT video_id, human FROM author_history").fetchall()
     assert rows == [(each.video_id, False)]
     assert one(connection, "SELECT evidence FROM current_labels")[0]["author"] is None
+    edited = video(each.video_id, 1).model_copy(update={"published_at": NOON + timedelta(hours=1)})
+    publish(connection, model, edited)  # what was said of the first revision is of an earlier moment
+    assert one(connection, "SELECT evidence FROM current_labels")[0]["author"] is None
+    assert one(connection, "SELECT count(*) FROM author_history") == (1,)
 
 
 def test_history_is_the_contents_word_whatever_signals_made_of_it_and_reaches_later_videos_alone(

@@ -287,6 +287,32 @@ def test_an_overdue_task_is_published_at_level_1_and_the_same_doubt_asks_no_more
     assert label(connection, each.video_id)[1] == LEVEL1[moving]
 
 
+def test_a_task_whose_answer_changes_keeps_its_deadline_its_age_and_whom_it_was_passed_to(
+    connection: Connection, model: LiveModel
+) -> None:
+    each, towards = next(
+        (v, t) for n in range(4000) for v in [video(f"k{n}")] for t in range(4) if _doubted_otherwise(v, t)
+    )
+    publish(connection, model, each)
+    reviewed(connection, each.video_id, "escalate")
+    columns = "requested_at, deadline_at, escalated, state"
+    before = one(connection, f"SELECT {columns} FROM review_tasks")
+    observe(connection, model, snapshot(each.video_id, 15, towards), now=datetime.now(UTC) + timedelta(hours=1))
+    assert one(connection, f"SELECT {columns} FROM review_tasks WHERE state = 'open'") == before
+    assert one(connection, "SELECT count(*) FROM review_tasks") == (2,)
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.deadline_at == before[1]
+
+
+def _doubted_otherwise(each: VideoPublished, towards: int) -> bool:
+    """People are asked with and without few viewers, about another answer."""
+    content, now = (
+        alone(each),
+        alone(each, engagement=engagement_evidence(snapshot(each.video_id, 15, towards), LEVEL1)),
+    )
+    return Route.REVIEW is content.route is now.route and content.level2 != now.level2
+
+
 def test_reports_ask_people_who_were_asked_in_vain_before_and_once(connection: Connection, model: LiveModel) -> None:
     each = in_review()
     publish(connection, model, each)
