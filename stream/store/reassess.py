@@ -90,8 +90,8 @@ def reassess(
             asked[cause].append(_decided(each, doubt, share, model, None))
         if (weighed := seen(each.signals, decision, model)) is not None:
             found.evidence[each.video.video_id] = weighed.full
-            if each.known.open_task is not None:
-                found.priorities[each.video.video_id] = priority_of(decision, model, weighed.reach)
+        if each.known.open_task is not None:
+            found.priorities[each.video.video_id] = priority_of(decision, model, each.signals.reach)
     known = {each.video.video_id: each.known for each in videos}
     for cause in {**moved, **asked}:
         following = EffectsOf(found.effects, model, now, deadline, cause)
@@ -139,6 +139,7 @@ def _decided(
         content_level1=share,
         seen=seen(each.signals, decision, model),
         human=each.known.human,
+        reach=each.signals.reach,
         # people are asked about another answer, and wait no less; an audit's task, or a human label's, is another one
         waiting=each.waiting if each.route is Route.REVIEW is decision.route and not each.label.human else None,
     )

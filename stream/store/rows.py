@@ -81,7 +81,6 @@ class Seen(NamedTuple):
 
     full: bytes
     summary: bytes
-    reach: float = 1.0  # of the video, for its task's priority
 
 
 class Waiting(NamedTuple):
@@ -103,7 +102,8 @@ class Cause(NamedTuple):
 class Decided:
     """One decision of a batch. label_revision is None where it never came into force; seen where no signal was there.
 
-    content_level1: [C1] probabilities of the content alone. waiting: of the task that this decision's own one replaces.
+    content_level1: [C1] probabilities of the content alone. reach: for its task's priority. waiting: of the task that
+    its own one replaces.
     """
 
     video: Subject
@@ -116,6 +116,7 @@ class Decided:
     content_level1: NDArray[np.float64]
     seen: Seen | None = None
     human: HumanWord | None = None
+    reach: float = 1.0
     waiting: Waiting | None = None
 
 

@@ -28,6 +28,7 @@ from tests.stream.store.test_rescore import (
     moved_by,
     observe,
     one,
+    profile,
     publish,
     snapshot,
     video,
@@ -311,6 +312,23 @@ def _doubted_otherwise(each: VideoPublished, towards: int) -> bool:
         alone(each, engagement=engagement_evidence(snapshot(each.video_id, 15, towards), LEVEL1)),
     )
     return Route.REVIEW is content.route is now.route and content.level2 != now.level2
+
+
+def test_the_more_people_a_wrong_label_may_meet_the_more_urgent_is_its_task(
+    connection: Connection, model: LiveModel
+) -> None:
+    first, second = in_review(), in_review(500).model_copy(update={"author_id": "known"})
+    followed = profile("known", 1, 0).model_copy(update={"main_vertical": None, "followers": 9_999_990})
+    observe(connection, model, followed)
+    publish(connection, model, first, second)
+    priority = "SELECT priority FROM review_tasks WHERE video_id = %s AND state = 'open'"
+    doubt = {each.video_id: 0.5 * (1 - alone(each).level2_probability) for each in (first, second)}
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(doubt[first.video_id])
+    assert one(connection, priority, second.video_id)[0] == pytest.approx(7 * doubt[second.video_id])
+    observe(connection, model, snapshot(first.video_id, 990, 0).model_copy(update={"audience": {}}))
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(3 * doubt[first.video_id])
+    observe(connection, model, followed.model_copy(update={"author_id": "a", "followers": 99_000}))
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(5 * doubt[first.video_id])
 
 
 def test_reports_ask_people_who_were_asked_in_vain_before_and_once(connection: Connection, model: LiveModel) -> None:
