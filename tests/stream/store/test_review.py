@@ -346,6 +346,19 @@ def test_reports_ask_people_who_were_asked_in_vain_before_and_once(connection: C
     assert counts(connection, each.video_id) == before
 
 
+def test_a_doubtful_decision_that_is_published_in_the_end_keeps_the_evidence_it_was_made_of(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    observe(connection, model, snapshot(each.video_id, 1, 0).model_copy(update={"audience": {}}))
+    tasks.expire(connection, now=datetime.now(UTC) + RULES.within, within=RULES.within, budget_per_h=None)
+    evidence = "evidence -> 'engagement' ->> 'plays'"
+    saw = connection.execute(f"SELECT confidence, {evidence} FROM decisions ORDER BY label_revision").fetchall()
+    assert saw == [(saw[0][0], None)] * 2
+    assert one(connection, f"SELECT {evidence} FROM current_labels") == ("1",), "what is known stays known"
+
+
 def test_what_is_over_the_budget_goes_by_priority_and_audits_stay(connection: Connection, model: LiveModel) -> None:
     videos = [video(f"b{n}") for n in range(300)]
     publish(connection, model, *videos)
