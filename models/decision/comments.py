@@ -27,7 +27,8 @@ def gram_buckets(comment: str, buckets: int) -> IntArray:
 
 def votes(comments: Sequence[str], grams: NDArray[np.float16], base: DoubleArray) -> DoubleArray:
     """[C2]: the comments' votes, of one in sum each. grams: [buckets, C2]; a blank comment has none."""
-    return votes_of([comments], grams, base)[0]
+    only: DoubleArray = votes_of([comments], grams, base)[0]
+    return only
 
 
 def votes_of(videos: Sequence[Sequence[str]], grams: NDArray[np.float16], base: DoubleArray) -> DoubleArray:
