@@ -85,5 +85,6 @@ def _say_how_to_look_around(console: Console, folder: Path, info: StackInfo) -> 
     console.print("the stack is still up:")
     console.print(f"  labels in Postgres   {info.psql}   (then: TABLE labels LIMIT 20;)")
     console.print(f"  Kafka                {info.bootstrap}  (video.labels.v1, video.review.v1, …)")
-    console.print(f"  any reelsort command reelsort --config {info.settings_file} dlq ls")
+    console.print(f"  a label's story      reelsort --config {info.settings_file} explain VIDEO")
+    console.print(f"  waits for people     reelsort --config {info.settings_file} review ls")
     console.print(f"  stop it              reelsort down --folder {folder}")

@@ -124,7 +124,7 @@ _LAST = """
 SELECT t.state, t.closed_why
   FROM videos v LEFT JOIN review_tasks t USING (video_id)
  WHERE v.video_id = %s
- ORDER BY t.requested_at DESC NULLS LAST LIMIT 1
+ ORDER BY t.requested_at DESC NULLS LAST, t.closed_at DESC LIMIT 1
 """
 _WAITING = """
 SELECT count(*), count(*) FILTER (WHERE t.escalated), count(*) FILTER (WHERE d.taxonomy_id <> %s)

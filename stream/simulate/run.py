@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, islice
 from threading import Event
 
 from models.synthetic.audience import design_of
@@ -67,17 +68,21 @@ def simulate(
         "simulate",
         "when the broker is well, clear the topic or take new videos: an action sent twice counts twice",
     )
+    # Before the first action can be sent, those of many videos are drawn: no clock runs meanwhile.
+    drawing = actions_of(rows, options.audience)
+    actions = chain([*islice(drawing, 1)], drawing)
     begun = time.monotonic()
-
-    def is_over() -> bool:
-        late = options.duration_s is not None and time.monotonic() - begun >= options.duration_s
-        return late or (stop is not None and stop.is_set())
-
     for profile in profiles:
         ce_id = f"{profile.author_id}/{profile.seq}"
         sender.send(profile_topic, encode_event(profile, ce_id=ce_id, source=SOURCE, time=profile.updated_at))
+    actions_begun = time.monotonic()
+
+    def is_over() -> bool:
+        late = options.duration_s is not None and time.monotonic() - actions_begun >= options.duration_s
+        return late or (stop is not None and stop.is_set())
+
     sent = plays = 0
-    for drawn in paced(actions_of(rows, options.audience), options.rate, sender.serve, is_over):
+    for drawn in paced(actions, options.rate, sender.serve, is_over):
         action = drawn.model_copy(update={"occurred_at": datetime.now(UTC)}) if options.now else drawn
         on_send(action)
         sender.send(action_topic, encode_event(action, ce_id=action.action_id, source=SOURCE, time=action.occurred_at))

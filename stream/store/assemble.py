@@ -166,6 +166,7 @@ def _decide(
                 content_level1=share,
                 seen=seen(known, routed, model),
                 human=human,
+                reach=known.reach,
             )
         )
     return made

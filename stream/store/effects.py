@@ -97,8 +97,9 @@ class EffectsOf:
     def _task(self, decided: Decided) -> tuple[tuple[Field, ...], OutboxRow]:
         """A task about the decision, and the request that announces it."""
         task_id = ids.task_bytes(decided.decision_id)
-        priority = priority_of(decided.decision, self._model, 1.0 if decided.seen is None else decided.seen.reach)
+        priority = priority_of(decided.decision, self._model, decided.reach)
+        deadline = self._deadline if decided.waiting is None else decided.waiting.deadline_at
         return (
-            self._rows.task(decided, task_id, priority, self._deadline),
-            self._announcer.review(decided, task_id, priority, self._deadline),
+            self._rows.task(decided, task_id, priority, deadline),
+            self._announcer.review(decided, task_id, priority, deadline),
         )

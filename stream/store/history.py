@@ -39,7 +39,8 @@ SELECT revision, encoder_id, level1_logits, level2_logits, frame_times, created_
 """
 # Of two decisions of one moment the one that came into force later is the later one.
 _DECISIONS = "SELECT * FROM decisions WHERE video_id = %s ORDER BY decided_at, label_revision NULLS FIRST, decision_id"
-_TASKS = "SELECT * FROM review_tasks WHERE video_id = %s ORDER BY requested_at, task_id"
+# A task may go on with the wait of the one it replaces: the open one comes last.
+_TASKS = "SELECT * FROM review_tasks WHERE video_id = %s ORDER BY requested_at, closed_at, task_id"
 _REVIEWS = "SELECT * FROM review_decisions WHERE video_id = %s ORDER BY decided_at, review_id"
 _PENDING = "SELECT id, topic, key, headers, available_at FROM outbox WHERE shard = %s AND key = %s ORDER BY id"
 _LETTERS = """

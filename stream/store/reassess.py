@@ -24,18 +24,18 @@ from stream.store import encoding as pg
 from stream.store.assemble import content_level1, human_conflict, standing_of
 from stream.store.effects import Effects, EffectsOf
 from stream.store.prior import Known
-from stream.store.rows import Cause, Decided, StoredVideo, priority_of, top_k_json
+from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, Waiting, priority_of, top_k_json
 from stream.store.signals import Signals, seen
 from stream.store.work import LiveModel
 
-WAIVED = (Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET)
+WAIVED = frozenset({Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET})
 """People were asked once and did not answer: the same doubt does not ask them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
-    whatever is published of them; waived: its reasons are of WAIVED; trigger: why it is looked at again."""
+    whatever is published of them; reasons: why; waiting: of its open task; trigger: why it is looked at again."""
 
     video: StoredVideo
     traceparent: str | None
@@ -44,7 +44,8 @@ class Labelled:
     model_id: str  # of the decision in force
     route: Route
     best: tuple[str, str | None]
-    waived: bool
+    reasons: frozenset[str]
+    waiting: Waiting | None
     content: ContentEvidence
     signals: Signals
     trigger: Trigger
@@ -89,8 +90,8 @@ def reassess(
             asked[cause].append(_decided(each, doubt, share, model, None))
         if (weighed := seen(each.signals, decision, model)) is not None:
             found.evidence[each.video.video_id] = weighed.full
-            if each.known.open_task is not None:
-                found.priorities[each.video.video_id] = priority_of(decision, model, weighed.reach)
+        if each.known.open_task is not None:
+            found.priorities[each.video.video_id] = priority_of(decision, model, each.signals.reach)
     known = {each.video.video_id: each.known for each in videos}
     for cause in {**moved, **asked}:
         following = EffectsOf(found.effects, model, now, deadline, cause)
@@ -102,15 +103,15 @@ def reassess(
 
 
 def restated(
-    each: Labelled, model: LiveModel, now: datetime, deadline: datetime
+    each: Labelled, earlier: HumanWord | None, model: LiveModel, now: datetime, deadline: datetime
 ) -> tuple[Effects, tuple[str | None, str | None, int]]:
     """The model's newest decision in the place of a human label that is taken back: what it causes, and the label's
-    level 1, level 2 and label_revision."""
-    free = replace(each, known=replace(each.known, human=None), trigger=Trigger.REVIEW)
+    level 1, level 2 and label_revision. earlier: what people said of the revision before; it counts again."""
+    free = replace(each, known=replace(each.known, human=earlier), trigger=Trigger.REVIEW)
     evidence = Evidence(
         each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement
     )
-    decision = decide(evidence, model.policy)
+    decision = human_conflict(decide(evidence, model.policy), each.video.revision, earlier, model)
     share = content_level1([each.content], model)[0]
     made = _decided(free, decision, share, model, each.known.label_revision + 1)
     effects = Effects()
@@ -138,18 +139,27 @@ def _decided(
         content_level1=share,
         seen=seen(each.signals, decision, model),
         human=each.known.human,
+        reach=each.signals.reach,
+        # people are asked about another answer, and wait no less; an audit's task, or a human label's, is another one
+        waiting=each.waiting if each.route is Route.REVIEW is decision.route and not each.label.human else None,
     )
 
 
 def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveModel) -> bool:
     """Whether something else would be published, or shown to people, than is now."""
-    if not supersedes(each.label, candidate) or (each.waived and decision.route is Route.REVIEW):
+    if not supersedes(each.label, candidate) or (decision.route is Route.REVIEW and _is_waived(each, decision)):
         return False
     if decision.route is not each.route:
         return True
     if decision.route is Route.REVIEW:
         return each.best != (model.level1[decision.level1], model.level2[decision.level2])
     return (each.label.level1, each.label.level2) != (candidate.level1, candidate.level2)
+
+
+def _is_waived(each: Labelled, decision: Decision) -> bool:
+    """Whether people were asked before, in vain. Viewers' reports are a doubt of their own, beside any model's."""
+    newly_reported = Reason.REPORTED in decision.reasons and Reason.REPORTED not in each.reasons
+    return not WAIVED.isdisjoint(each.reasons) and not newly_reported
 
 
 def _objection(

@@ -21,8 +21,8 @@ from stream.store import encoding as pg
 from stream.store import letters
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
 from stream.store.prior import Key, Known
-from stream.store.reassess import WAIVED, Labelled, Reassessed, reassess
-from stream.store.rows import HumanWord, StoredVideo
+from stream.store.reassess import Labelled, Reassessed, reassess
+from stream.store.rows import HumanWord, StoredVideo, Waiting
 from stream.store.signals import NO_SIGNALS_KNOWN, NOTHING_NEWER, PROFILE_WINDOW, lock_authors, read_signals
 from stream.store.transaction import append, copy_rows
 from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
@@ -204,15 +204,17 @@ def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
     return model if row is None or row[0] is None else replace(model, epoch=row[0])
 
 
-# What a newer promotion decided is not ours to decide again.
+# What a model of a newer promotion decided is not ours to decide again, though it was before that promotion.
 _LABELLED = """
 SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
        c.promotion_epoch, c.source = 'human', c.level1, c.level2, c.label_revision, c.model_id,
-       d.route, d.level1, d.level2, d.reasons && %s, t.task_id, p.level1_logits, p.level2_logits,
+       d.route, d.level1, d.level2, d.reasons, t.requested_at, t.deadline_at, t.escalated, t.task_id,
+       p.level1_logits, p.level2_logits,
        c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM unnest(%b::text[]) AS k(video_id)
   JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
-  JOIN current_labels c ON c.video_id = k.video_id AND c.revision = v.revision AND c.promotion_epoch <= %s
+  JOIN current_labels c ON c.video_id = k.video_id AND c.revision = v.revision
+       AND c.model_id NOT IN (SELECT model_id FROM promotions WHERE epoch > %s)
   JOIN decisions d ON d.video_id = k.video_id AND d.decision_id = c.decision_id
   JOIN predictions p ON p.video_id = k.video_id AND p.revision = v.revision AND p.encoder_id = %s
   LEFT JOIN review_tasks t ON t.video_id = k.video_id AND t.state = 'open'
@@ -233,7 +235,7 @@ def read_labelled(
     if not video_ids:
         return []
     column = pg.text_column([pg.text(video_id) for video_id in video_ids])
-    cursor.execute(_LABELLED, [[reason.value for reason in WAIVED], column, model.epoch, model.encoder_id])
+    cursor.execute(_LABELLED, [column, model.epoch, model.encoder_id])
     rows = cursor.fetchall()
     videos = [StoredVideo(*row[:4]) for row in rows]
     keys = [(video.video_id, video.revision) for video in videos]
@@ -251,7 +253,7 @@ def read_labelled(
 
 def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Trigger) -> Labelled:
     traceparent, epoch, is_human, level1, level2, label_revision, model_id, route, *best_and_rest = row
-    best1, best2, waived, task, one, two, *said = best_and_rest
+    best1, best2, reasons, requested_at, deadline_at, escalated, task, one, two, *said = best_and_rest
     label = Standing(video.revision, epoch, is_human, level1, level2)
     return Labelled(
         video=video,
@@ -261,7 +263,8 @@ def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Tri
         model_id=model_id,
         route=Route(route),
         best=(best1, best2),
-        waived=waived,
+        reasons=frozenset(reasons),
+        waiting=None if task is None else Waiting(requested_at, deadline_at, escalated),
         content=ContentEvidence(np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")),
         signals=signals,
         trigger=trigger,

@@ -18,7 +18,7 @@ from stream.store.encoding import rows as pg_rows
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow, announced
 from stream.store.reassess import restated
 from stream.store.rescore import of_now, read_labelled
-from stream.store.rows import HumanWord, StoredVideo
+from stream.store.rows import NO_SIGNALS, HumanWord, StoredVideo
 from stream.store.ruling import Authority, Ruling, put_in_force, remember
 from stream.store.transaction import append, copy_rows
 from stream.store.work import LiveModel
@@ -114,7 +114,8 @@ def undo_review(
     connection: Connection, video_id: str, reviewer: str, model: LiveModel, now: datetime, within: timedelta
 ) -> Settled:
     """Take back a reviewer's own last word on a video: the model's newest decision is restated, with a higher
-    label_revision, and where that routes to people, a new task opens. The connection is in autocommit mode.
+    label_revision, and where that routes to people, a new task opens. What people said of an earlier revision counts
+    again: a restated decision that contradicts it goes to people. The connection is in autocommit mode.
 
     Raises UserError where there is nothing of this reviewer's to take back, or no stored prediction to restate.
     """
@@ -135,7 +136,9 @@ def undo_review(
                 "name the bundle that decided it (REELSORT_INFERENCE__BUNDLE)",
             )
         cursor.execute(_UNDO, [video_id, uuid4(), task_id, revision, reviewer, review_id, now])
-        effects, settled = restated(labelled[0], current, now, now + within)
+        before = cursor.execute(_WORD_BEFORE, [video_id, revision]).fetchone()
+        earlier = None if before is None else HumanWord(*before)
+        effects, settled = restated(labelled[0], earlier, current, now, now + within)
         append(cursor, effects, now)
         copy_rows(cursor, "outbox", OUTBOX_COLUMNS, effects.outbox)
     return Settled(*settled)
@@ -254,7 +257,8 @@ def _ruling(task: _Task, answer: tuple[str, str | None], verdict: str, now: date
         threshold=None,
         reasons=(verdict,),
         top_k=[],
-        evidence=task.evidence,
+        # what was known; what a model made of it moved no reviewer
+        evidence={name: task.evidence.get(name) for name in NO_SIGNALS},
         label_revision=task.label_revision + 1,
         human=HumanWord(task.video.revision, level1, level2, now, questioned_at),
     )
@@ -274,6 +278,14 @@ SELECT r.review_id, r.task_id, r.revision, r.reviewer
   FROM review_decisions r
   JOIN current_labels c ON c.video_id = r.video_id AND c.source = 'human' AND c.human_at = r.decided_at
  WHERE r.video_id = %s AND r.verdict IN ('confirm', 'correct')
+"""
+# Of an earlier revision alone: in the place of a word on this one stands the model's.
+_WORD_BEFORE = """
+SELECT r.revision, r.level1, r.level2, r.decided_at
+  FROM review_decisions r
+ WHERE r.video_id = %s AND r.revision < %s AND r.verdict IN ('confirm', 'correct')
+   AND NOT EXISTS (SELECT FROM review_decisions u WHERE u.video_id = r.video_id AND u.undoes = r.review_id)
+ ORDER BY r.decided_at DESC LIMIT 1
 """
 _DECIDE_TASK = """
 UPDATE review_tasks SET state = 'decided', closed_at = %s, closed_why = NULL WHERE video_id = %s AND task_id = %s

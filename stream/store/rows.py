@@ -31,7 +31,7 @@ LABEL_COLUMNS = (
     " human_at, questioned_at"
 )
 HISTORY_COLUMNS = "author_id, video_id, published_at, taxonomy_id, human, level1"
-TASK_COLUMNS = "video_id, task_id, revision, decision_id, reasons, priority, requested_at, deadline_at"
+TASK_COLUMNS = "video_id, task_id, revision, decision_id, reasons, priority, requested_at, deadline_at, escalated"
 
 STATUS_OF_ROUTE = {
     Route.ACCEPT: LabelStatus.LABELLED,
@@ -81,7 +81,14 @@ class Seen(NamedTuple):
 
     full: bytes
     summary: bytes
-    reach: float = 1.0  # of the video, for its task's priority
+
+
+class Waiting(NamedTuple):
+    """How long people have had a video before them, whatever became of the answer meanwhile."""
+
+    requested_at: datetime
+    deadline_at: datetime
+    escalated: bool
 
 
 class Cause(NamedTuple):
@@ -95,7 +102,8 @@ class Cause(NamedTuple):
 class Decided:
     """One decision of a batch. label_revision is None where it never came into force; seen where no signal was there.
 
-    content_level1: [C1] probabilities of the content alone.
+    content_level1: [C1] probabilities of the content alone. reach: for its task's priority. waiting: of the task that
+    its own one replaces.
     """
 
     video: Subject
@@ -108,6 +116,8 @@ class Decided:
     content_level1: NDArray[np.float64]
     seen: Seen | None = None
     human: HumanWord | None = None
+    reach: float = 1.0
+    waiting: Waiting | None = None
 
 
 def video_fields(video: VideoPublished, traceparent: str | None) -> tuple[Field, ...]:
@@ -236,6 +246,7 @@ class RowBuilder:
         )
 
     def task(self, decided: Decided, task_id: bytes, priority: float, deadline: datetime) -> tuple[Field, ...]:
+        held = decided.waiting
         return (
             decided.key,
             pg.data(task_id),
@@ -243,8 +254,9 @@ class RowBuilder:
             pg.data(decided.decision_id),
             _reasons(decided.decision.reasons),
             pg.float8(priority),
-            self._now,
+            self._now if held is None else pg.timestamptz(held.requested_at),
             pg.timestamptz(deadline),
+            _FALSE if held is None else pg.boolean(held.escalated),
         )
 
 

@@ -65,14 +65,15 @@ VALUES (%s, %s, %s, %s, 'review', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 _LABEL = """
 UPDATE current_labels
    SET decision_id = %s, revision = %s, label_revision = %s, promotion_epoch = %s, status = %s, source = %s,
-       level1 = %s, level2 = %s, confidence = %s, taxonomy_id = %s, model_id = %s, evidence = %s, decided_at = %s,
+       level1 = %s, level2 = %s, confidence = %s, taxonomy_id = %s, model_id = %s, decided_at = %s,
        human_revision = %s, human_level1 = %s, human_level2 = %s, human_at = %s, questioned_at = %s
  WHERE video_id = %s
 """
 
 
 def put_in_force(cursor: Cursor, ruling: Ruling, now: datetime) -> OutboxRow:
-    """Write the decision and its label, which the caller has locked; returns what is announced of it."""
+    """Write the decision and its label, which the caller has locked; returns what is announced of it. The evidence
+    beside the label stays: it is the newest, and may be newer than what the decision saw."""
     video, by = ruling.video, ruling.authority
     public, accepted = ruling.route is not Route.REVIEW, ruling.route is Route.ACCEPT
     level1, level2 = ruling.level1 if public else None, ruling.level2 if accepted else None
@@ -116,7 +117,6 @@ def put_in_force(cursor: Cursor, ruling: Ruling, now: datetime) -> OutboxRow:
             confidence,
             by.taxonomy_id,
             by.model_id,
-            Jsonb(ruling.evidence),
             now,
             *said,
             video.video_id,

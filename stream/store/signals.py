@@ -181,4 +181,4 @@ def seen(signals: Signals, decision: Decision, model: LiveModel) -> Seen | None:
         },
     }
     values = evidence_json(signals.author, signals.engagement, model.level1)
-    return Seen(orjson.dumps(values | done), orjson.dumps(done), signals.reach)
+    return Seen(orjson.dumps(values | done), orjson.dumps(done))

@@ -68,7 +68,7 @@ _WAITING = """
 SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent, t.task_id,
        c.status = 'in_review' AND c.source = 'model' AND c.decision_id = t.decision_id, c.label_revision,
        d.model_id, d.encoder_id, d.policy_id, d.taxonomy_id, d.promotion_epoch,
-       d.level1, d.confidence, d.reasons, d.top_k, c.evidence,
+       d.level1, d.confidence, d.reasons, d.top_k, d.evidence,
        c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM review_tasks t
   JOIN videos v USING (video_id)

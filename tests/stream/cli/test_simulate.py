@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from schemas.manifest import ManifestRow
 from schemas.topics import AUTHOR_PROFILES, ENGAGEMENT_ACTIONS
 from schemas.wire import decode_event
 from stream.cli.main import run
+from stream.simulate.events import Audience, actions_of
 from tests.support.kafka import end_offsets, read_all, wait_until
 
 pytestmark = pytest.mark.stack
@@ -118,6 +121,18 @@ def test_a_rate_is_kept_for_the_duration_asked_for(
     assert 1 <= told["actions"] <= 16
     assert told["actions"] == len(actions(kafka, topics))
     assert told["seconds"] >= 1.5
+
+
+def test_the_duration_begins_with_the_first_action_however_long_it_took_to_draw(
+    data: Path, kafka: str, topics: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(rows: Sequence[ManifestRow], audience: Audience) -> Iterator[EngagementAction]:
+        Event().wait(0.6)
+        yield from actions_of(rows, audience)
+
+    monkeypatch.setattr("stream.simulate.run.actions_of", slowly)
+    assert run(["simulate", str(data), "--duration", "0.5"]) == ExitCode.OK
+    assert actions(kafka, topics)
 
 
 def test_an_interrupt_ends_it_and_what_was_sent_is_told(data: Path, kafka: str, topics: dict[str, str]) -> None:

@@ -304,6 +304,10 @@ def test_a_videos_own_label_never_reaches_its_own_prior_and_relabelling_counts_o
     rows = connection.execute("SELECT video_id, human FROM author_history").fetchall()
     assert rows == [(each.video_id, False)]
     assert one(connection, "SELECT evidence FROM current_labels")[0]["author"] is None
+    edited = video(each.video_id, 1).model_copy(update={"published_at": NOON + timedelta(hours=1)})
+    publish(connection, model, edited)  # what was said of the first revision is of an earlier moment
+    assert one(connection, "SELECT evidence FROM current_labels")[0]["author"] is None
+    assert one(connection, "SELECT count(*) FROM author_history") == (1,)
 
 
 def test_history_is_the_contents_word_whatever_signals_made_of_it_and_reaches_later_videos_alone(
@@ -340,3 +344,21 @@ def test_a_worker_of_a_model_that_was_taken_back_decides_nothing(connection: Con
     assert winner == (model.model_id, newer.epoch + 1, LEVEL1[0])
     observe(connection, newer, snapshot(each.video_id, 9000, 1))
     assert one(connection, "SELECT model_id, promotion_epoch, level1 FROM current_labels") == winner
+
+
+def test_a_worker_of_a_model_that_was_taken_back_leaves_the_labels_from_before_its_time(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = moved_by(0)
+    publish(connection, model, each)
+    newer = registry.enter(connection, replace(stub_model(), model_id="enc-stub.pol-new", policy_id="pol-new"), {})
+    connection.execute(
+        "INSERT INTO promotions (model_id, kind, actor, reason) VALUES (%s, 'rollback', 'me', 'worse')",
+        [model.model_id],
+    )
+    before = counts(connection, each.video_id)
+    observe(connection, newer, snapshot(each.video_id, 5000, 0))
+    assert counts(connection, each.video_id) == before
+    observe(connection, model, snapshot(each.video_id, 5001, 0))
+    moved = one(connection, "SELECT model_id, level1 FROM current_labels")
+    assert moved == (model.model_id, LEVEL1[0])

@@ -28,6 +28,7 @@ from tests.stream.store.test_rescore import (
     moved_by,
     observe,
     one,
+    profile,
     publish,
     snapshot,
     video,
@@ -146,6 +147,22 @@ def test_an_audit_sample_has_no_answer_to_confirm(connection: Connection, model:
     assert reviewed(connection, each.video_id, level2="stub_b.1").level2 == "stub_b.1"
 
 
+def test_what_a_model_made_of_signals_is_no_part_of_a_reviewers_word(connection: Connection, model: LiveModel) -> None:
+    each = next(v for n in range(900) if _weighed_and_doubted(v := video(f"h{n}")))
+    publish(connection, model, each)
+    observe(connection, model, snapshot(each.video_id, 15, 2))
+    reviewed(connection, each.video_id, level2="stub_b.1")
+    (saw,) = one(connection, "SELECT evidence FROM decisions WHERE source = 'human'")
+    assert set(saw) == {"author", "engagement"}
+    assert saw["engagement"]["plays"] == 15
+    assert LabelDecided.model_validate(events(connection, each.video_id, "video.labels.v1")[-1]).evidence == {}
+
+
+def _weighed_and_doubted(each: VideoPublished) -> bool:
+    seen = engagement_evidence(snapshot(each.video_id, 15, 2), LEVEL1)
+    return Route.REVIEW is alone(each).route is alone(each, engagement=seen).route
+
+
 def test_signals_never_change_a_human_label_and_question_it_once(connection: Connection, model: LiveModel) -> None:
     each = in_review()
     publish(connection, model, each)
@@ -221,6 +238,24 @@ def test_undo_restates_the_models_newest_decision_with_a_higher_label_revision(
         review.undo_review(connection, each.video_id, "li", model, datetime.now(UTC), RULES.within)
 
 
+def test_undo_on_an_edited_video_brings_back_what_people_said_of_it_before(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    reviewed(connection, each.video_id, level2="stub_b.1")
+    revision = next(
+        n for n in range(1, 500) if (d := alone(video(each.video_id, n))).route is Route.ACCEPT and d.level1 != 1
+    )
+    publish(connection, model, video(each.video_id, revision))
+    reviewed(connection, each.video_id, "confirm")
+    review.undo_review(connection, each.video_id, "li", model, datetime.now(UTC), RULES.within)
+    assert label(connection, each.video_id)[0] == "in_review", "the model contradicts the word that is left"
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.reasons == ("human_conflict",)
+    assert one(connection, "SELECT human_revision, human_level2 FROM current_labels") == (0, "stub_b.1")
+
+
 def test_undo_of_a_label_that_the_model_doubts_opens_a_new_task(connection: Connection, model: LiveModel) -> None:
     each = in_review()
     publish(connection, model, each)
@@ -251,6 +286,77 @@ def test_an_overdue_task_is_published_at_level_1_and_the_same_doubt_asks_no_more
     moving = next(t for t in range(4) if _towards(each, t))
     observe(connection, model, snapshot(each.video_id, 5000, moving))
     assert label(connection, each.video_id)[1] == LEVEL1[moving]
+
+
+def test_a_task_whose_answer_changes_keeps_its_deadline_its_age_and_whom_it_was_passed_to(
+    connection: Connection, model: LiveModel
+) -> None:
+    each, towards = next(
+        (v, t) for n in range(4000) for v in [video(f"k{n}")] for t in range(4) if _doubted_otherwise(v, t)
+    )
+    publish(connection, model, each)
+    reviewed(connection, each.video_id, "escalate")
+    columns = "requested_at, deadline_at, escalated, state"
+    before = one(connection, f"SELECT {columns} FROM review_tasks")
+    observe(connection, model, snapshot(each.video_id, 15, towards), now=datetime.now(UTC) + timedelta(hours=1))
+    assert one(connection, f"SELECT {columns} FROM review_tasks WHERE state = 'open'") == before
+    assert one(connection, "SELECT count(*) FROM review_tasks") == (2,)
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.deadline_at == before[1]
+
+
+def _doubted_otherwise(each: VideoPublished, towards: int) -> bool:
+    """People are asked with and without few viewers, about another answer."""
+    content, now = (
+        alone(each),
+        alone(each, engagement=engagement_evidence(snapshot(each.video_id, 15, towards), LEVEL1)),
+    )
+    return Route.REVIEW is content.route is now.route and content.level2 != now.level2
+
+
+def test_the_more_people_a_wrong_label_may_meet_the_more_urgent_is_its_task(
+    connection: Connection, model: LiveModel
+) -> None:
+    first, second = in_review(), in_review(500).model_copy(update={"author_id": "known"})
+    followed = profile("known", 1, 0).model_copy(update={"main_vertical": None, "followers": 9_999_990})
+    observe(connection, model, followed)
+    publish(connection, model, first, second)
+    priority = "SELECT priority FROM review_tasks WHERE video_id = %s AND state = 'open'"
+    doubt = {each.video_id: 0.5 * (1 - alone(each).level2_probability) for each in (first, second)}
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(doubt[first.video_id])
+    assert one(connection, priority, second.video_id)[0] == pytest.approx(7 * doubt[second.video_id])
+    observe(connection, model, snapshot(first.video_id, 990, 0).model_copy(update={"audience": {}}))
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(3 * doubt[first.video_id])
+    observe(connection, model, followed.model_copy(update={"author_id": "a", "followers": 99_000}))
+    assert one(connection, priority, first.video_id)[0] == pytest.approx(5 * doubt[first.video_id])
+
+
+def test_reports_ask_people_who_were_asked_in_vain_before_and_once(connection: Connection, model: LiveModel) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    now = datetime.now(UTC)
+    tasks.expire(connection, now=now + RULES.within, within=RULES.within, budget_per_h=None)
+    observe(connection, model, snapshot(each.video_id, 10, 0).model_copy(update={"audience": {}, "reports": 5}))
+    assert label(connection, each.video_id)[0] == "in_review"
+    asked = ReviewRequested.model_validate(events(connection, each.video_id, "video.review.v1")[-1])
+    assert asked.reasons[0] == "reported"
+    tasks.expire(connection, now=now + 2 * RULES.within, within=RULES.within, budget_per_h=None)
+    before = counts(connection, each.video_id)
+    observe(connection, model, snapshot(each.video_id, 11, 0).model_copy(update={"audience": {}, "reports": 6}))
+    assert counts(connection, each.video_id) == before
+
+
+def test_a_doubtful_decision_that_is_published_in_the_end_keeps_the_evidence_it_was_made_of(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = in_review()
+    publish(connection, model, each)
+    observe(connection, model, snapshot(each.video_id, 1, 0).model_copy(update={"audience": {}}))
+    tasks.expire(connection, now=datetime.now(UTC) + RULES.within, within=RULES.within, budget_per_h=None)
+    evidence = "evidence -> 'engagement' ->> 'plays'"
+    saw = connection.execute(f"SELECT confidence, {evidence} FROM decisions ORDER BY label_revision").fetchall()
+    assert saw == [(saw[0][0], None)] * 2
+    assert one(connection, f"SELECT {evidence} FROM current_labels") == ("1",), "what is known stays known"
 
 
 def test_what_is_over_the_budget_goes_by_priority_and_audits_stay(connection: Connection, model: LiveModel) -> None:

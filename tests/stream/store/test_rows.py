@@ -32,7 +32,7 @@ CAUSE = Cause(Trigger.PUBLISH, MODEL.epoch)
 VIDEO = VideoPublished(
     video_id="视频-1", revision=3, author_id="a1", media_uri="file:///x.mp4", published_at=NOW - timedelta(days=1)
 )
-SEEN = rows.Seen(b'{"author": null}', b"{}", 2.0)
+SEEN = rows.Seen(b'{"author": null}', b"{}")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
