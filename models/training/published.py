@@ -41,6 +41,10 @@ def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
             options["vision"] = asdict(vision_config(source, size=size, grid=grid))
         pixels = read_pixels(source, PixelNorm() if _sees_clips(recipe) else CLIP_PIXELS)
     if source := recipe.text_weights:
+        if recipe.text.tokens == "words":
+            raise UserError(
+                f"{source} reads word pieces of its own vocabulary, not words", "train it by characters, or without it"
+            )
         _need_tower(recipe, "text", TextConfig)
         published = text_config(source, length=max(recipe.text.length_buckets))
         layers = options.get("text", {}).get("layers", published.layers)  # ALBEF reads text with half a BERT

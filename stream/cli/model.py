@@ -6,7 +6,7 @@ What needs torch is imported when it is asked for, so that every other command w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
@@ -48,6 +48,10 @@ def _train(
     text_weights: Annotated[
         str | None, typer.Option(help="A BERT or Chinese-CLIP to begin with: a folder, or a name on the hub.")
     ] = None,
+    tokens: Annotated[
+        Literal["characters", "words"] | None,
+        typer.Option(help="What text is read by, instead of the preset's; words are cut by jieba."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 1,
     threads: ThreadsOption = 2,
 ) -> None:
@@ -68,7 +72,8 @@ def _train(
         "vision_weights": vision_weights,
         "text_weights": text_weights,
     }
-    recipe = load_recipe(arch, preset, **{name: value for name, value in changes.items() if value is not None})
+    changed = {name: value for name, value in changes.items() if value is not None}
+    recipe = load_recipe(arch, preset, tokens=tokens, **changed)
     torch.set_num_threads(threads)
     with shown() as progress:
 

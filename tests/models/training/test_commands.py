@@ -12,6 +12,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.decision.policy import load_policy
+from models.preprocess.text import SPECIAL_TOKENS, segmenter
 from schemas.errors import ExitCode
 from stream.cli.main import run as reelsort
 
@@ -110,3 +111,20 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == ExitCode.BAD_INPUT
     assert "pip install 'reelsort[train]'" in ended.stderr
+
+
+def test_text_is_read_by_words_where_asked_and_the_bundle_says_so(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, bundle, data = tmp_path / "run", tmp_path / "bundle", ["--data", str(dataset), "--threads", "1"]
+    assert reelsort(["train", *data, "--out", str(run), "--epochs", "1", "--tokens", "words"]) == ExitCode.OK
+    assert reelsort(["calibrate", str(run), *data]) == ExitCode.OK
+    assert reelsort(["export", str(run), "--out", str(bundle)]) == ExitCode.OK
+    text = Bundle.load(bundle).manifest.text
+    assert (text.tokens, text.segmenter) == ("words", segmenter())
+    assert "| text | words at most: " in (bundle / "CARD.md").read_text(encoding="utf-8")
+    learnt = json.loads((bundle / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert any(len(token) > 1 for token in set(learnt) - set(SPECIAL_TOKENS))
+    capsys.readouterr()
+    assert reelsort(["evaluate", str(bundle), *data, "--format", "json"]) == ExitCode.OK
+    assert printed_json(capsys)["items"] == 16

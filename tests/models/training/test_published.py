@@ -11,6 +11,7 @@ import transformers
 from models.architectures import build
 from models.architectures.base import inputs_of
 from models.media.types import FramePlan
+from models.preprocess.text import with_tokens
 from models.towers.pretrained import image_weights
 from models.training import published
 from models.training.loop import Watcher
@@ -75,6 +76,11 @@ def test_a_training_that_goes_on_does_not_begin_again(
     monkeypatch.setattr(published, "load", lambda model, recipe: pytest.fail("loaded again"))
     again = train(dataset, run.folder, recipe, seed=1, progresses=UNWATCHED)
     assert again.manifest == run.manifest
+
+
+def test_a_published_text_tower_is_not_read_by_words(start: Recipe) -> None:
+    with pytest.raises(UserError, match="word pieces of its own vocabulary, not words"):
+        published.resolve(start.model_copy(update={"text": with_tokens(start.text, "words")}))
 
 
 def test_an_architecture_without_the_tower_says_so(start: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
