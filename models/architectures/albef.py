@@ -133,6 +133,8 @@ class Model(Architecture):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
+        *,
+        items: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """The answers, those of the video alone, and the contrast of text and video."""
         text = self.fusion.read(input_ids, text_mask)
@@ -140,4 +142,4 @@ class Model(Architecture):
         seen = masked_mean(*video)
         both = text_mask.any(dim=1) & frame_mask.any(dim=1)
         answers = [self.fusion.answers(text, video, sound), self.video_heads(seen)]
-        return answers, self.contrast(text[0][:, 0], seen, both)
+        return answers, self.contrast(text[0][:, 0], seen, both, items)

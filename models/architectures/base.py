@@ -116,10 +116,13 @@ class Architecture(nn.Module):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
+        *,
+        items: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """What is trained on: the answers, each of which learns the labels (the model's own first), and a further loss.
 
-        An architecture with heads or objectives of its own overrides it.
+        items: [B], equal where two rows are draws of one video. An architecture with heads or objectives of its own
+        overrides it.
         """
         answers = self(frames, frame_mask, audio, audio_mask, input_ids, text_mask)
         return [answers], torch.zeros(())

@@ -189,7 +189,7 @@ def test_an_ensemble_sees_every_frame_once() -> None:
     seen: list[int] = []
     model.vision.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     pixels, given = case.pixels(2, 2), case.given(2)
-    model.training_answers(pixels, *(given[name] for name in INPUTS[1:]))
+    model.training_answers(pixels, *(given[name] for name in INPUTS[1:]), items=torch.arange(2))
     assert seen == [pixels.shape[0] * pixels.shape[1]]
 
 
@@ -197,7 +197,7 @@ def test_an_ensemble_has_one_vision_tower_and_trains_every_member() -> None:
     case, model = trio()
     assert not [name for name, _ in model.fusion.named_parameters() if "vision" in name]
     given = case.given(2)
-    answers, _ = model.training_answers(case.pixels(2), *(given[name] for name in INPUTS[1:]))
+    answers, _ = model.training_answers(case.pixels(2), *(given[name] for name in INPUTS[1:]), items=torch.arange(2))
     assert len(answers) == 1 + len(TRIO)
     with torch.inference_mode():
         own = model(case.pixels(2), *(given[name] for name in INPUTS[1:]))
@@ -208,7 +208,7 @@ def test_albef_learns_the_labels_twice_and_answers_from_one() -> None:
     case = case_of(Variant("albef", TINY))
     given = case.given(6, batch=4)
     inputs = [given[name] for name in INPUTS[1:]]
-    answers, contrast = case.model.training_answers(case.pixels(6, 4), *inputs)
+    answers, contrast = case.model.training_answers(case.pixels(6, 4), *inputs, items=torch.arange(4))
     assert len(answers) == 2
     assert float(contrast.detach()) > 0.0
     with torch.inference_mode():
@@ -216,7 +216,8 @@ def test_albef_learns_the_labels_twice_and_answers_from_one() -> None:
     assert torch.allclose(answers[0][1], own[1], atol=ROUNDING)
     # the second head hears no text
     other = given | {"input_ids": case.given(7, batch=4)["input_ids"]}
-    again, _ = case.model.training_answers(case.pixels(6, 4), *(other[name] for name in INPUTS[1:]))
+    changed = [other[name] for name in INPUTS[1:]]
+    again, _ = case.model.training_answers(case.pixels(6, 4), *changed, items=torch.arange(4))
     assert torch.equal(again[1][1], answers[1][1])
     assert not torch.allclose(again[0][1], answers[0][1], atol=1e-4)
 
@@ -225,18 +226,36 @@ def test_contrast_is_its_formula_and_only_rows_with_both_enter() -> None:
     torch.manual_seed(0)
     contrast = Contrast(width=8, dim=4)
     text, video = torch.randn(6, 8), torch.randn(6, 8)
-    both = torch.tensor([True, False, True, True, False, True])
+    both, items = torch.tensor([True, False, True, True, False, True]), torch.arange(6)
     with torch.no_grad():
         t, v = (side(x)[both].double().numpy() for side, x in ((contrast.text, text), (contrast.video, video)))
-        loss = float(contrast(text, video, both))
-        junk = float(contrast(torch.where(both[:, None], text, 99.0), torch.where(both[:, None], video, -99.0), both))
-        none = float(contrast(text, video, torch.zeros(6, dtype=torch.bool)))
+        loss = float(contrast(text, video, both, items))
+        masked = (torch.where(both[:, None], text, 99.0), torch.where(both[:, None], video, -99.0))
+        junk = float(contrast(*masked, both, items))
+        none = float(contrast(text, video, torch.zeros(6, dtype=torch.bool), items))
     t, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (t, v))
     odds = np.exp(t @ v.T / 0.07)
     expected = -0.5 * np.mean(np.log(np.diag(odds) / odds.sum(1)) + np.log(np.diag(odds) / odds.sum(0)))
     assert loss == pytest.approx(expected, rel=1e-4)
     assert loss == junk
     assert none == 0.0
+
+
+def test_a_video_drawn_twice_is_no_negative_of_itself() -> None:
+    """Both rows are the answer to either, each by half: idx-equality targets, as in ALBEF's retrieval fine-tuning."""
+    torch.manual_seed(0)
+    contrast, everything = Contrast(width=8, dim=4), torch.ones(4, dtype=torch.bool)
+    text, video = torch.randn(4, 8), torch.randn(4, 8)
+    with torch.no_grad():
+        t, v = (side(x).double().numpy() for side, x in ((contrast.text, text), (contrast.video, video)))
+        loss = float(contrast(text, video, everything, torch.tensor([5, 2, 5, 9])))
+        alone = float(contrast(text, video, everything, torch.tensor([5, 5, 5, 5])))
+    t, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (t, v))
+    odds = np.exp(t @ v.T / 0.07)
+    target = np.array([[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 1]])
+    of_text, of_video = (-(target * np.log(each / each.sum(1, keepdims=True))).sum(1).mean() for each in (odds, odds.T))
+    assert loss == pytest.approx(0.5 * (of_text + of_video), rel=1e-4)
+    assert alone == 0.0  # there is nothing to be held against
 
 
 @pytest.mark.parametrize("architecture", ["single_stream", "dual_cross", "albef", "alpro", "ensemble"])

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.architectures import build
+from models.architectures.base import Architecture
+from models.layers.heads import Answers
 from models.preprocess.text import SpecialIds
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, load_split, read_manifest
@@ -158,11 +160,33 @@ def test_an_epoch_depends_on_seed_and_number_alone(trained: Run, dataset: Path) 
 
     def targets(seed: int, epoch: int) -> list[int]:
         batches = training_batches(examples, recipe, seed=seed, epoch=epoch)
-        return [target for _, batch in batches for target in batch.tolist()]
+        return [target for _, index in batches for target in examples.targets[index].tolist()]
 
     assert targets(1, 1) == targets(1, 1)
     assert targets(1, 1) != targets(1, 2)
     assert targets(1, 1) != targets(2, 1)
+
+
+def test_draws_of_one_video_are_told_to_the_model(
+    dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Balance draws with repetition: an objective that holds rows against each other has to know them."""
+    told: list[list[int]] = []
+    plain = Architecture.training_answers
+
+    def listening(self: Architecture, *inputs: torch.Tensor, items: torch.Tensor) -> tuple[list[Answers], torch.Tensor]:
+        told.append(items.tolist())
+        return plain(self, *inputs, items=items)
+
+    monkeypatch.setattr(Architecture, "training_answers", listening)
+    short = recipe.model_copy(update={"epochs": 1, "balance": 1.0})
+    run = train(dataset, tmp_path / "run", short, seed=3, progresses=_watching([]))
+    examples = load_split(dataset, "train", run.spec)
+    drawn = [index for _, index in training_batches(examples, short, seed=3, epoch=1)]
+    assert any(len(set(each)) < len(each) for each in told)
+    for items, index in zip(told, drawn, strict=True):
+        ids = [examples.video_ids[place] for place in index]
+        assert [items.index(each) for each in items] == [ids.index(each) for each in ids]
 
 
 def test_the_learning_rate_rises_once_and_falls_to_nothing(recipe: Recipe) -> None:
