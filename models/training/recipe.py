@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from models.architectures import preset_of
+from models.architectures import TRAIN, made_by, preset_of
 from models.architectures.base import InputPlan
 from models.bundle import PixelNorm, TextTemplate, Tokens
 from models.media.types import AudioPlan, FramePlan
@@ -67,8 +67,10 @@ class Recipe(BaseModel):
 def load_recipe(architecture: str, preset: str, *, tokens: Tokens | None = None, **changes: object) -> Recipe:
     """A preset of an architecture with some values changed. tokens: what its text is read by, instead of the preset's.
 
-    Raises UserError where there is no such preset or a value is out of its range.
+    Raises UserError where there is no such preset, it is not one to be trained, or a value is out of its range.
     """
+    if (command := made_by(architecture)) != TRAIN:
+        raise UserError(f"{architecture} learns nothing by training", f"make its bundle with `{command}`")
     chosen = preset_of(architecture, preset)
     sizes = RootModel[dict[str, Any]](dict(chosen.sizes)).model_dump(mode="json")
     plan = {field.name: getattr(chosen.inputs, field.name) for field in fields(chosen.inputs)}

@@ -75,6 +75,10 @@ def test_from_videos_to_a_bundle(
     [
         (["train", "--data", "nowhere", "--out", "run"], "manifest.jsonl cannot be read"),
         (["train", "--data", "nowhere", "--out", "run", "--preset", "huge"], "no preset huge"),
+        (
+            ["train", "--data", "nowhere", "--out", "run", "--arch", "zeroshot"],
+            "make its bundle with `reelsort zeroshot`",
+        ),
         (["evaluate", "nowhere", "--data", "nowhere"], "there is no folder nowhere"),
         (["calibrate", "nowhere", "--data", "nowhere"], "there is no folder nowhere"),
         (["export", "nowhere", "--out", "bundle"], "nowhere is not a training run"),
