@@ -63,8 +63,9 @@ class Architecture(nn.Module):
     text_mask [B, L]) -> (level1_logits [B, C1], level2_logits [B, C2], embedding [B, embedding_dim]). Masks are True
     where something is; a missing modality is an all-False row, and what stands under a mask never changes an answer.
 
-    source: the paper or repository, for tables. made_by: the command that makes a bundle of it. takes_clips: whether the vision graph sees clips or single frames.
-    ordered: whether the order of frames can change an answer. modalities: those that can.
+    source: the paper or repository, for tables. made_by: the command that makes a bundle of it.
+    takes_clips: whether the vision graph sees clips or single frames. ordered: whether the order of frames can change
+    an answer. modalities: those that can.
     """
 
     source: ClassVar[str]

@@ -30,7 +30,7 @@ from models.training.losses import joint_log_probabilities
 from models.training.place import taking_the_place_of
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
-from models.training.weights import save_weights
+from models.training.weights import check_exportable, save_weights
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
 
@@ -173,6 +173,7 @@ def worst_difference(golden: Arrays, answers: Arrays) -> float:
 
 
 def _write(folder: Path, parts: BundleParts) -> None:
+    check_exportable(parts.model)
     export_graphs(parts.model, folder, sample=parts.probes)
     golden = torch_answers(parts.model, parts.probes)
     worst = worst_difference(golden, onnx_answers(folder, golden))

@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.architectures import build, presets
+from models.architectures import build, names, presets
 from models.architectures.base import Architecture
 from models.architectures.ensemble import Model as Ensemble
 from models.decision.policy import PolicyFile, resolve
 from models.decision.probabilities import hierarchical
 from models.decision.types import Policy
 from models.layers.contrast import Contrast
+from models.training.measure import VOCABULARY
+from models.training.weights import check_exportable
 from schemas.errors import UserError
+from schemas.taxonomy import default_taxonomy
 from tests.models.architectures.conftest import INPUTS, MASKS, Case, logits
 from tests.models.architectures.test_contract import ROUNDING, with_junk
 from tests.support.bundles import config_of, tiny_taxonomy, tokenizer_of
@@ -258,9 +261,12 @@ def test_a_video_drawn_twice_is_no_negative_of_itself() -> None:
     assert alone == 0.0  # there is nothing to be held against
 
 
-@pytest.mark.parametrize("architecture", ["single_stream", "dual_cross", "albef", "alpro", "ensemble"])
-def test_published_sizes_can_be_built(architecture: str) -> None:
-    chosen, taxonomy = presets(architecture)["base"], tiny_taxonomy()
+@pytest.mark.parametrize("architecture", names())
+def test_published_sizes_can_be_built_and_exported(architecture: str) -> None:
+    """With a published vocabulary and every category."""
+    chosen, taxonomy = presets(architecture)["base"], default_taxonomy()
+    config = config_of(chosen.inputs, chosen.sizes, taxonomy, tokenizer_of(taxonomy)) | {"vocab": VOCABULARY}
     with torch.device("meta"):
-        model = build(architecture, config_of(chosen.inputs, chosen.sizes, taxonomy, tokenizer_of(taxonomy)))
-    assert sum(parameter.numel() for parameter in model.parameters()) > 150e6
+        model = build(architecture, config)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 80e6
+    check_exportable(model)

@@ -299,6 +299,16 @@ def test_a_training_that_failed_before_it_began_leaves_its_folder_to_another(
         train(dataset, run, recipe, seed=3, progresses=_watching([]))
 
 
+def test_what_could_not_be_exported_is_refused_before_anything_is_decoded(
+    dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    huge = recipe.model_copy(update={"options": recipe.options | {"width": 8192, "heads": 8, "layers": 3}})
+    undecoded = Progresses(lambda done, total: pytest.fail("decoded"), _watching([]).training)
+    with pytest.raises(UserError, match=r"the fusion graph would have \d+\.\d GB of weights; an ONNX file holds 2"):
+        train(dataset, tmp_path / "run", huge, seed=3, progresses=undecoded)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="cannot be made"):
