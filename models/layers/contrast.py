@@ -30,14 +30,13 @@ class Contrast(nn.Module):
 
         Zero where fewer than two videos have both.
         """
-        items = items[both]
-        if len(items.unique()) < 2:
+        same = items[both][:, None] == items[both]  # [rows, rows]
+        if bool(same.all()):
             return text.new_zeros(())
         t = functional.normalize(self.text(text[both]), dim=-1)
         v = functional.normalize(self.video(video[both]), dim=-1)
         with torch.no_grad():  # the parameter itself: beyond a limit on what is made of it, it would learn no more
             self.log_scale.clamp_(max=math.log(_LARGEST_SCALE))
         similarity = self.log_scale.exp() * t @ v.T  # [rows, rows]
-        same = (items[:, None] == items).to(similarity.dtype)
         own = same / same.sum(1, keepdim=True)
         return 0.5 * (functional.cross_entropy(similarity, own) + functional.cross_entropy(similarity.T, own))
