@@ -16,14 +16,14 @@ from models.architectures.base import Architecture, inputs_of
 from models.preprocess.prepare import text_encoder
 from models.preprocess.text import TextEncoder, train_tokenizer
 from models.training import published
-from models.training.dataset import MANIFEST, InputSpec, fields_of, load_split, read_manifest, rows_of
+from models.training.dataset import InputSpec, fields_of, load_split, read_manifest, rows_of
 from models.training.decoded import Progress
 from models.training.loop import Watcher, fit
 from models.training.probes import choose_probes, save_probes
 from models.training.recipe import Recipe
 from models.training.weights import check_exportable, load_weights, save_weights
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow
+from schemas.manifest import MANIFEST, ManifestRow
 from schemas.taxonomy import Taxonomy, default_taxonomy, load_taxonomy
 
 RUN_FILE = "run.json"

@@ -100,6 +100,9 @@ def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Pa
     (tmp_path / "manifest.jsonl").write_text(f'{lines[0]}\n{{"video_id": 3}}\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"line 2: video_id"):
         read_manifest(tmp_path)
+    (tmp_path / "manifest.jsonl").write_text(f"{lines[0]}\n\n{lines[0]}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 3: video \S+, revision 0, is in line 1 already"):
+        read_manifest(tmp_path)  # in two splits it would be judged by what it taught
     with pytest.raises(UserError, match="no labelled video in its unlabelled split"):
         load_split(dataset, "unlabelled", spec_of(bundle))
     (tmp_path / "manifest.jsonl").write_text(lines[0].replace('"label":"', '"label":"x'), encoding="utf-8")
