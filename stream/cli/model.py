@@ -98,20 +98,17 @@ def _calibrate(
     threads: ThreadsOption = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Fit temperatures and thresholds on the calibration split, and write policy.json.
+    """Fit temperatures and thresholds on the calibration split, and write policy.json; a bundle's card follows.
 
     A bundle that heeded signals forgets them: their thresholds rested on the old temperatures.
     """
-    from models.decision.policy import save_policy
-    from models.decision.signal_file import SIGNALS
     from models.training.dataset import load_split
     from models.training.predict import predict
     from models.training.subject import load_subject
 
     need("scipy")
     from models.training.calibrate import Target, calibrate
-    from models.training.place import changed
-    from models.training.signal_bundle import forget_signals
+    from models.training.recalibrate import write_policy
 
     model = load_subject(subject, threads=threads)
     with shown() as progress:
@@ -126,12 +123,8 @@ def _calibrate(
         audit_rate=audit_rate,
         tail_classes=tail,
     )
-    if model.policy_path.with_name(SIGNALS).is_file():
-        with changed(subject, subject) as folder:
-            forget_signals(folder, policy)
+    if write_policy(subject, policy):
         typer.echo("signals are forgotten: run `reelsort train-signals` again", err=True)
-    else:
-        save_policy(model.policy_path, policy)
     if output is Format.JSON:
         typer.echo(policy.model_dump_json(indent=2))
     else:

@@ -68,6 +68,18 @@ def test_from_videos_to_a_bundle(
     after = Bundle.load(bundle)
     assert load_policy(bundle / "policy.json", after.taxonomy).audit_rate == 0.5
     assert (after.encoder_id, after.policy_id != before.policy_id) == (before.encoder_id, True)
+    follows = (bundle / "CARD.md").read_text(encoding="utf-8")
+    assert follows.index("50% of what is accepted goes to people") > follows.index("## When it publishes")
+    assert "7% of what is accepted" not in follows
+    assert "| route, test split |" in card
+    assert "| route, test split |" not in follows  # nobody has counted what takes which route now
+    assert "Calibrated again since the card was written" in follows
+    assert follows.split("## When it publishes")[0] == card.split("## When it publishes")[0]
+    assert follows.split("## Limits")[1] == card.split("## Limits")[1]
+
+    assert reelsort(["calibrate", str(trained), *data, "--audit-rate", "0.5"]) == ExitCode.OK
+    assert reelsort(["export", str(trained), "--out", str(bundle)]) == ExitCode.BAD_INPUT
+    assert "was calibrated after it was evaluated" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
