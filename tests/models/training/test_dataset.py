@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from models.training.dataset import InputSpec, fields_of, load_split, read_manif
 from models.training.decoded import decode_all
 from schemas.errors import UserError
 from schemas.taxonomy import default_taxonomy
+from stream.cli.progress import shown
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,36 @@ def test_a_broken_video_is_named_and_leaves_nothing_half_kept(bundle: Bundle, da
     with pytest.raises(UserError, match=f"{rows[0].video_id}.mp4 cannot be decoded"):
         decode_all(tmp_path, rows, bundle.manifest.frame_plan, bundle.manifest.audio_plan, processes=1)
     assert not list((tmp_path / ".decoded").iterdir())
+
+
+def test_a_decoding_that_is_told_to_end_leaves_nothing(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    rows, manifest = rows_of(read_manifest(dataset), "validation")[:2], bundle.manifest
+    data = Path(shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns(".decoded")))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), shown():
+        decode_all(
+            data, rows, manifest.frame_plan, manifest.audio_plan, processes=1,
+            progress=lambda done, total: os.kill(os.getpid(), signal.SIGTERM),
+        )  # fmt: skip
+    assert not list((data / ".decoded").iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_killed_decoding_left_goes_with_the_next_and_what_a_living_one_makes_stays(
+    bundle: Bundle, dataset: Path, tmp_path: Path
+) -> None:
+    rows, manifest = rows_of(read_manifest(dataset), "validation")[:2], bundle.manifest
+    data = Path(shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns(".decoded")))
+    abandoned, living = (data / ".decoded" / f"making-{name}" for name in ("abandoned", "living"))
+    for folder in (abandoned, living):
+        folder.mkdir(parents=True)
+        (folder / "frames.npy").write_bytes(b"half of them")
+    held = os.open(living, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    decode_all(data, rows, manifest.frame_plan, manifest.audio_plan, processes=1)
+    os.close(held)
+    assert not abandoned.exists()
+    assert (living / "frames.npy").is_file()
 
 
 def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
