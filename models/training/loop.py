@@ -19,6 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,6 +30,7 @@ from models.training.losses import distillation_loss, hierarchical_loss, joint_l
 from models.training.model_runtime import ModelRuntime
 from models.training.predict import predict
 from models.training.recipe import Recipe
+from models.training.weights import damaged
 
 _GRADIENT_NORM = 1.0
 
@@ -228,6 +230,14 @@ def _save(
 def _resume(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, teacher: AveragedModel | None
 ) -> list[Epoch]:
+    """What _save() kept, into all three. Raises UserError where the file is damaged."""
+    try:
+        return _read(path, model, optimizer, teacher)
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error, "delete it: the training begins anew") from error
+
+
+def _read(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, teacher: AveragedModel | None) -> list[Epoch]:
     state: dict[int, dict[str, Tensor]] = {}
     weights: dict[str, dict[str, Tensor]] = {"model": {}, "teacher": {}}
     with safetensors.safe_open(path, "pt") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import nn
 
 from models.architectures.base import Architecture
@@ -33,5 +34,14 @@ def check_exportable(model: Architecture) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Into a model of the same architecture and configuration."""
-    model.load_state_dict(safetensors.torch.load_file(path))
+    """Into a model of the same architecture and configuration. Raises UserError where the file is damaged."""
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise damaged(path, error, "delete it, and make it again or copy it again") from error
+
+
+def damaged(path: Path, error: Exception, remedy: str) -> UserError:
+    """What to raise for a file that is not what was written, by what its reader says."""
+    why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path} is damaged: {why}", remedy)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +99,28 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     resumed = train(dataset, tmp_path / "run", recipe, seed=3, progresses=_watching(epochs))
     assert [epoch.number for epoch in epochs] == [1, 2]
     assert resumed.weights.read_bytes() == trained.weights.read_bytes()
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"no checkpoint"])
+def test_a_damaged_checkpoint_is_a_sentence(
+    dataset: Path, recipe: Recipe, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(dataset, run, recipe, seed=3, progresses=_watching([], end_after=1))
+    checkpoint = run / "checkpoint.safetensors"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(UserError, match=r"checkpoint.safetensors is damaged: "):
+        train(dataset, run, recipe, seed=3, progresses=_watching([]))
+    checkpoint.unlink()  # as it says
+    assert train(dataset, run, recipe, seed=3, progresses=_watching([])).weights.is_file()
+
+
+def test_damaged_weights_are_a_sentence(trained: Run, tmp_path: Path) -> None:
+    run = Run.load(Path(shutil.copytree(trained.folder, tmp_path / "run")))
+    run.weights.write_bytes(run.weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"model.safetensors is damaged: "):
+        run.model()
 
 
 def test_a_killed_distillation_goes_on_with_its_teacher(
