@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TRAIN = "reelsort train"  # what makes most of them
 
-_PARTS = frozenset({"base", "plans"})
+_PARTS = frozenset({"base", "late_fusion", "parts", "plans"})
 
 
 def names() -> tuple[str, ...]:

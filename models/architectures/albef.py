@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, media_tokens, text_tower
 from models.layers.attention import CrossBlock, attention_bias
 from models.layers.audio import AudioConfig
 from models.layers.contrast import Contrast
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import masked_mean
-from models.layers.streams import ClassToken, MediaTokens, Stream, joined
-from models.towers.text import TextConfig, TextTower
+from models.layers.streams import ClassToken, Stream, joined
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 
@@ -61,23 +62,17 @@ class Fusion(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width, dropout = config.text.width, config.dropout
-        self.media = MediaTokens(
-            frames=config.frames, tokens=config.vision.tokens, depth=config.vision.width, audio=config.audio,
-            mels=config.mels, audio_length=config.audio_length, width=width, motion=config.motion, dropout=dropout,
-        )  # fmt: skip
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.media = media_tokens(
+            config.vision, config.audio, config, width=width, motion=config.motion, dropout=dropout
+        )
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.token = ClassToken(width)
         self.layers = nn.ModuleList(
             CrossBlock(width=width, other=width, heads=config.text.heads, dropout=dropout)
             for _ in range(config.layers)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
-        self.heads = Heads(
-            width=width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2, dropout=dropout
-        )
+        self.heads = heads(config, width=width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,
@@ -119,10 +114,7 @@ class Model(Architecture):
         self.fusion = Fusion(config)
         self.vision_dim = config.vision.output_dim
         self.embedding_dim = 2 * width
-        self.video_heads = Heads(
-            width=width, embedding_dim=width, n_level1=config.n_level1, n_level2=config.n_level2,
-            dropout=config.dropout,
-        )  # fmt: skip
+        self.video_heads = heads(config, width=width, embedding_dim=width, dropout=config.dropout)
         self.contrast = Contrast(width=width, dim=config.contrast_dim)
 
     def training_answers(
