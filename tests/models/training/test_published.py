@@ -114,7 +114,7 @@ def test_a_video_encoder_begins_as_an_image_model(architecture: str, tmp_path: P
 
 def test_every_member_of_an_ensemble_begins_with_the_published_text_tower(start: Recipe) -> None:
     source = start.text_weights
-    recipe, _ = published.resolve(load_recipe("ensemble", "tiny", frame_plan=start.frame_plan, text_weights=source))
+    recipe, _ = published.resolve(load_recipe("ensemble", "tiny", text_weights=source))
     config = recipe.options | inputs_of(recipe.inputs, parent=(0, 0), n_level1=1, vocab=19, separator=4)
     model = build("ensemble", config)
     published.load(model, recipe)
