@@ -43,7 +43,7 @@ PRESETS = {
         sizes={
             "vision": plans.CLIP_B16,
             "text": TextConfig(style="bert", width=768, layers=6, heads=12),
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            "audio": plans.AUDIO_BASE,
             "layers": 6,
             "contrast_dim": 256,
             "motion": False,

@@ -33,9 +33,7 @@ PRESETS = {
     "base": Preset(
         inputs=plans.BASE,
         sizes={
-            "vision": plans.CLIP_B16,
-            "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            **plans.BASE_TOWERS,
             "text_layers": 6,
             "motion": False,
         },

@@ -38,9 +38,7 @@ PRESETS = {
     "base": Preset(
         inputs=plans.BASE,
         sizes={
-            "vision": plans.CLIP_B16,
-            "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            **plans.BASE_TOWERS,
             "width": 768,
             "heads": 12,
             "layers": 4,

@@ -40,7 +40,7 @@ PRESETS = {
         sizes={
             "vision": VisionConfig(style="cnn", width=512, patch=32),
             "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            "audio": plans.AUDIO_BASE,
             "clusters": 64,
             "width": 768,
             "heads": 12,
