@@ -37,8 +37,10 @@ def register(app: typer.Typer) -> None:
 def _train(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="The run's folder. An interrupted training in it goes on.")],
-    arch: Annotated[str, typer.Option(help="The architecture.")] = "dual_concat",
-    preset: Annotated[str, typer.Option(help="Its sizes and its training, by name.")] = "tiny",
+    arch: Annotated[
+        str, typer.Option(help="The architecture: `reelsort models architectures` has them all.")
+    ] = "dual_concat",
+    preset: Annotated[str, typer.Option(help="Its inputs, sizes and training: tiny or base.")] = "tiny",
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the preset's.")] = None,
