@@ -12,9 +12,8 @@ from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
 from models.architectures.parts import heads, media_tokens, text_tower
 from models.layers.audio import AudioConfig
-from models.layers.frames import present
 from models.layers.heads import Answers
-from models.layers.pooling import AttentionPool, masked_max, masked_mean
+from models.layers.pooling import AttentionPool, masked_max, masked_mean, present
 from models.layers.streams import joined
 from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower

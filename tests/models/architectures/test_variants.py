@@ -117,6 +117,8 @@ def test_only_the_frame_mean_without_motion_is_blind_to_the_order_of_frames() ->
     [
         (Variant("dual_cross", TINY | {"video": "patches"}), "patches needs a vision grid"),
         (Variant("dual_cross", GRID), "every other kind a grid of 0"),
+        (Variant("albef", {"vision": {"patch": 128}}), "pictures of 64 pixels are no whole number of patches of 128"),
+        (Variant("albef", {"vision": {"grid": 3}}), "a grid of 3 does not divide 4 patches a side"),
         (Variant("alpro", TINY | {"text_layers": 2}), "must leave some of the text tower's 2 layers"),
         (Variant("ensemble", {"members": []}), "an ensemble needs members"),
         (Variant("ensemble", {"members": [TRIO[0] | {"weight": 0.0}]}), "each with a weight above 0"),
