@@ -24,7 +24,8 @@ class TextTemplate(BaseModel):
     """How title, OCR, ASR and tags become one token sequence: fields in order, each cut to its share of tokens.
 
     tokens: `characters` leaves the cutting to the tokenizer (single characters, or a published model's word pieces);
-    `words` looks whole words up.
+    `words` looks whole words up. segmenter: what cuts text into words, with its version; None for characters, and then
+    not written, so that the ids of bundles that need none stay what they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class TextTemplate(BaseModel):
     max_tokens: dict[str, int] = Field(default_factory=lambda: {"title": 48, "ocr": 32, "asr": 28, "tags": 12})
     length_buckets: tuple[int, ...] = (32, 64, 128)
     tokens: Tokens = "characters"
+    segmenter: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class PixelNorm(BaseModel):

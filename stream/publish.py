@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
 from schemas.errors import UserError
 from schemas.events import VideoPublished
 from schemas.manifest import ManifestRow
@@ -31,36 +29,6 @@ class Published:
 
     events: int
     seconds: float
-
-
-def read_manifest(path: Path) -> list[ManifestRow]:
-    """The rows of a JSONL manifest. Raises UserError naming the first line that is not one, or a video given twice."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"the manifest {path} cannot be read: {error.strerror}", "name a JSONL manifest") from error
-    rows = []
-    first_line: dict[tuple[str, int], int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = ManifestRow.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UserError(
-                f"line {number} of {path} is not a manifest row: {where + ': ' if where else ''}{first['msg']}",
-                "mend that line; nothing was published",
-            ) from error
-        if before := first_line.get((row.video_id, row.revision)):
-            raise UserError(
-                f"line {number} of {path} repeats video {row.video_id}, revision {row.revision}, of line {before}",
-                "give it an id or a revision of its own; nothing was published",
-            )
-        first_line[row.video_id, row.revision] = number
-        rows.append(row)
-    return rows
 
 
 def find_videos(folder: Path) -> list[ManifestRow]:

@@ -17,7 +17,9 @@ from schemas.errors import UserError
 if TYPE_CHECKING:
     from models.architectures.base import Architecture, Preset
 
-_PARTS = frozenset({"base", "plans"})
+TRAIN = "reelsort train"  # what makes most of them
+
+_PARTS = frozenset({"base", "late_fusion", "parts", "plans"})
 
 
 def names() -> tuple[str, ...]:
@@ -37,6 +39,12 @@ def preset_of(name: str, preset: str) -> Preset:
     if preset not in known:
         raise UserError(f"{name} has no preset {preset}", f"choose one of: {', '.join(known)}")
     return known[preset]
+
+
+def made_by(name: str) -> str:
+    """The command that makes a bundle of the named architecture. Raises UserError as presets() does."""
+    command: str = _module(name).Model.made_by
+    return command
 
 
 def sizes_of(name: str) -> Mapping[str, Any]:

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, media_tokens, text_tower
 from models.layers.attention import CrossBlock, attention_bias
 from models.layers.audio import AudioConfig
 from models.layers.contrast import Contrast
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import masked_mean
-from models.layers.streams import ClassToken, MediaTokens, Stream, joined
-from models.towers.text import TextConfig, TextTower
+from models.layers.streams import ClassToken, Stream, joined
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 
@@ -42,7 +43,7 @@ PRESETS = {
         sizes={
             "vision": plans.CLIP_B16,
             "text": TextConfig(style="bert", width=768, layers=6, heads=12),
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            "audio": plans.AUDIO_BASE,
             "layers": 6,
             "contrast_dim": 256,
             "motion": False,
@@ -61,23 +62,17 @@ class Fusion(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width, dropout = config.text.width, config.dropout
-        self.media = MediaTokens(
-            frames=config.frames, tokens=config.vision.tokens, depth=config.vision.width, audio=config.audio,
-            mels=config.mels, audio_length=config.audio_length, width=width, motion=config.motion, dropout=dropout,
-        )  # fmt: skip
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.media = media_tokens(
+            config.vision, config.audio, config, width=width, motion=config.motion, dropout=dropout
+        )
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.token = ClassToken(width)
         self.layers = nn.ModuleList(
             CrossBlock(width=width, other=width, heads=config.text.heads, dropout=dropout)
             for _ in range(config.layers)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
-        self.heads = Heads(
-            width=width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2, dropout=dropout
-        )
+        self.heads = heads(config, width=width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,
@@ -119,10 +114,7 @@ class Model(Architecture):
         self.fusion = Fusion(config)
         self.vision_dim = config.vision.output_dim
         self.embedding_dim = 2 * width
-        self.video_heads = Heads(
-            width=width, embedding_dim=width, n_level1=config.n_level1, n_level2=config.n_level2,
-            dropout=config.dropout,
-        )  # fmt: skip
+        self.video_heads = heads(config, width=width, embedding_dim=width, dropout=config.dropout)
         self.contrast = Contrast(width=width, dim=config.contrast_dim)
 
     def training_answers(
@@ -133,6 +125,8 @@ class Model(Architecture):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
+        *,
+        items: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """The answers, those of the video alone, and the contrast of text and video."""
         text = self.fusion.read(input_ids, text_mask)
@@ -140,4 +134,4 @@ class Model(Architecture):
         seen = masked_mean(*video)
         both = text_mask.any(dim=1) & frame_mask.any(dim=1)
         answers = [self.fusion.answers(text, video, sound), self.video_heads(seen)]
-        return answers, self.contrast(text[0][:, 0], seen, both)
+        return answers, self.contrast(text[0][:, 0], seen, both, items)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, media_tokens, text_tower
 from models.layers.audio import AudioConfig
-from models.layers.heads import Answers, Heads
-from models.layers.streams import ClassToken, MediaTokens, joined
-from models.towers.text import TextConfig, TextTower
+from models.layers.heads import Answers
+from models.layers.streams import ClassToken, joined
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 
@@ -32,9 +33,7 @@ PRESETS = {
     "base": Preset(
         inputs=plans.BASE,
         sizes={
-            "vision": plans.CLIP_B16,
-            "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            **plans.BASE_TOWERS,
             "text_layers": 6,
             "motion": False,
         },
@@ -53,18 +52,12 @@ class Fusion(nn.Module):
         super().__init__()
         width, dropout = config.text.width, config.dropout
         self.text_layers = config.text_layers
-        self.media = MediaTokens(
-            frames=config.frames, tokens=config.vision.tokens, depth=config.vision.width, audio=config.audio,
-            mels=config.mels, audio_length=config.audio_length, width=width, motion=config.motion, dropout=dropout,
-        )  # fmt: skip
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
-        self.token = ClassToken(width)
-        self.heads = Heads(
-            width=width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2, dropout=dropout
+        self.media = media_tokens(
+            config.vision, config.audio, config, width=width, motion=config.motion, dropout=dropout
         )
+        self.text = text_tower(config.text, config, dropout=dropout)
+        self.token = ClassToken(width)
+        self.heads = heads(config, width=width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,

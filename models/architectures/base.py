@@ -10,6 +10,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from models.architectures import TRAIN
 from models.bundle import PixelNorm, TextTemplate
 from models.layers.heads import Answers
 from models.media.types import AudioPlan, FramePlan
@@ -62,11 +63,13 @@ class Architecture(nn.Module):
     text_mask [B, L]) -> (level1_logits [B, C1], level2_logits [B, C2], embedding [B, embedding_dim]). Masks are True
     where something is; a missing modality is an all-False row, and what stands under a mask never changes an answer.
 
-    source: the paper or repository, for tables. takes_clips: whether the vision graph sees clips or single frames.
-    ordered: whether the order of frames can change an answer. modalities: those that can.
+    source: the paper or repository, for tables. made_by: the command that makes a bundle of it.
+    takes_clips: whether the vision graph sees clips or single frames. ordered: whether the order of frames can change
+    an answer. modalities: those that can.
     """
 
     source: ClassVar[str]
+    made_by: ClassVar[str] = TRAIN
     takes_clips: ClassVar[bool] = False
     ordered: bool = True
     modalities: ClassVar[frozenset[str]] = frozenset({"frames", "audio", "text"})
@@ -116,10 +119,13 @@ class Architecture(nn.Module):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
+        *,
+        items: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """What is trained on: the answers, each of which learns the labels (the model's own first), and a further loss.
 
-        An architecture with heads or objectives of its own overrides it.
+        items: [B], equal where two rows are draws of one video. An architecture with heads or objectives of its own
+        overrides it.
         """
         answers = self(frames, frame_mask, audio, audio_mask, input_ids, text_mask)
         return [answers], torch.zeros(())

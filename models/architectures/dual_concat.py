@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, text_tower
 from models.layers.attention import Transformer
 from models.layers.audio import AudioConfig, AudioEncoder
 from models.layers.frames import FrameTokens
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import masked_mean
-from models.towers.text import TextConfig, TextTower
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 
@@ -37,9 +38,7 @@ PRESETS = {
     "base": Preset(
         inputs=plans.BASE,
         sizes={
-            "vision": plans.CLIP_B16,
-            "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            **plans.BASE_TOWERS,
             "width": 768,
             "heads": 12,
             "layers": 4,
@@ -61,18 +60,12 @@ class Fusion(nn.Module):
             motion=config.motion,
         )  # fmt: skip
         self.audio = AudioEncoder(config.audio, mels=config.mels, length=config.audio_length, dropout=dropout)
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.from_audio = nn.Linear(config.audio.width, width)
         self.from_text = nn.Linear(config.text.width, width)
         self.modality = nn.Parameter(torch.randn(3, width) * 0.02)
         self.transformer = Transformer(width=width, heads=config.heads, layers=config.layers, dropout=dropout)
-        self.heads = Heads(
-            width=3 * width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2,
-            dropout=dropout,
-        )  # fmt: skip
+        self.heads = heads(config, width=3 * width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, media_tokens, text_tower
 from models.layers.attention import CrossBlock, attention_bias
 from models.layers.audio import AudioConfig
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import AttentionPool, masked_mean
-from models.layers.streams import MediaTokens, Stream, joined
-from models.towers.text import TextConfig, TextTower
+from models.layers.streams import Stream, joined
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 Video = Literal["frames", "patches", "frame_mean"]
@@ -44,9 +45,7 @@ PRESETS = {
     "base": Preset(
         inputs=plans.BASE,
         sizes={
-            "vision": plans.CLIP_B16,
-            "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            **plans.BASE_TOWERS,
             "layers": 4,
             "motion": False,
         },
@@ -77,14 +76,10 @@ class Fusion(nn.Module):
         super().__init__()
         width, dropout = config.text.width, config.dropout
         self.video, self.tokens = config.video, config.vision.tokens
-        self.media = MediaTokens(
-            frames=config.frames, tokens=config.vision.tokens, depth=config.vision.width, audio=config.audio,
-            mels=config.mels, audio_length=config.audio_length, width=width, motion=config.motion, dropout=dropout,
-        )  # fmt: skip
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.media = media_tokens(
+            config.vision, config.audio, config, width=width, motion=config.motion, dropout=dropout
+        )
+        self.text = text_tower(config.text, config, dropout=dropout)
         if config.video == "patches":
             self.of_patches = AttentionPool(width)
         self.layers = nn.ModuleList(
@@ -92,10 +87,7 @@ class Fusion(nn.Module):
         )
         self.text_norm = nn.LayerNorm(width)
         self.video_norm = nn.LayerNorm(width)
-        self.heads = Heads(
-            width=2 * width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2,
-            dropout=dropout,
-        )  # fmt: skip
+        self.heads = heads(config, width=2 * width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,

@@ -153,6 +153,8 @@ class Model(Architecture):
         audio_mask: Tensor,
         input_ids: Tensor,
         text_mask: Tensor,
+        *,
+        items: Tensor,
     ) -> tuple[list[Answers], Tensor]:
         """The averaged answers and every member's own."""
         each = self.fusion.each(self.encode(frames, frame_mask), frame_mask, audio, audio_mask, input_ids, text_mask)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from models.architectures import plans
 from models.architectures.base import Preset
-from models.layers.late_fusion import LateFusionConfig, LateFusionModel
+from models.architectures.late_fusion import LateFusionConfig, LateFusionModel
 from models.layers.vivit import FrameAverage, VivitConfig
 
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import heads, text_tower
 from models.layers.attention import Transformer
 from models.layers.audio import AudioConfig, AudioEncoder
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import masked_mean
 from models.layers.vlad import LearnablePooling
-from models.towers.text import TextConfig, TextTower
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 
@@ -39,7 +40,7 @@ PRESETS = {
         sizes={
             "vision": VisionConfig(style="cnn", width=512, patch=32),
             "text": plans.BERT_BASE,
-            "audio": AudioConfig(width=256, heads=4, layers=4),
+            "audio": plans.AUDIO_BASE,
             "clusters": 64,
             "width": 768,
             "heads": 12,
@@ -57,10 +58,7 @@ class Fusion(nn.Module):
         super().__init__()
         width, dropout = config.width, config.dropout
         self.audio = AudioEncoder(config.audio, mels=config.mels, length=config.audio_length, dropout=dropout)
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.from_frames = LearnablePooling(
             "netvlad", width=config.vision.output_dim, clusters=config.clusters, output_dim=width
         )
@@ -68,9 +66,7 @@ class Fusion(nn.Module):
         self.from_text = nn.Linear(config.text.width, width)
         self.modality = nn.Parameter(torch.randn(3, width) * 0.02)
         self.transformer = Transformer(width=width, heads=config.heads, layers=config.layers, dropout=dropout)
-        self.heads = Heads(
-            width=width, embedding_dim=width, n_level1=config.n_level1, n_level2=config.n_level2, dropout=dropout
-        )
+        self.heads = heads(config, width=width, embedding_dim=width, dropout=dropout)
 
     def forward(
         self,

@@ -37,10 +37,12 @@ BASE_CLIP = InputPlan(frame_plan=FramePlan(count=32, size=224, clip=32), audio_p
 SMALL_GRID = VisionConfig(grid=4)
 CLIP_B16 = VisionConfig(style="clip", width=768, layers=12, heads=12, patch=16)
 BERT_BASE = TextConfig(style="bert", width=768, layers=12, heads=12)
+AUDIO_BASE = AudioConfig(width=256, heads=4, layers=4)
+BASE_TOWERS: Mapping[str, Any] = {"vision": CLIP_B16, "text": BERT_BASE, "audio": AUDIO_BASE}
 VIVIT_B: Mapping[str, Any] = {
     "video": VivitConfig(width=768, layers=12, heads=12, patch=16, tubelet=2),
     "text": BERT_BASE,
-    "audio": AudioConfig(width=256, heads=4, layers=4),
+    "audio": AUDIO_BASE,
     "width": 768,
 }
 # The mean over all tokens tells little of each: what a class token learns in half the time comes late.

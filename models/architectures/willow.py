@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.architectures import plans
 from models.architectures.base import Architecture, Inputs, Preset
+from models.architectures.parts import text_tower
 from models.layers.audio import AudioConfig, AudioEncoder
 from models.layers.experts import MixtureOfExperts
 from models.layers.gating import ContextGating
@@ -17,7 +18,7 @@ from models.layers.heads import Answers
 from models.layers.norms import BatchNorm, unit_norm
 from models.layers.pooling import masked_mean
 from models.layers.vlad import Pooling, learnable_pool, projection
-from models.towers.text import TextConfig, TextTower
+from models.towers.text import TextConfig
 from models.towers.vision import VisionConfig, VisionTower
 
 # Less than fp16 can hold as a normal number would be log(0) there; it also bounds what a wrong answer can cost.
@@ -76,10 +77,7 @@ class Fusion(nn.Module):
         super().__init__()
         depth, dropout = config.vision.output_dim, config.dropout
         self.audio = AudioEncoder(config.audio, mels=config.mels, length=config.audio_length, dropout=dropout)
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.frame_norm = nn.LayerNorm(depth)
         self.frame_pool = learnable_pool(config.pooling, width=depth, clusters=config.frame_clusters)
         self.audio_pool = learnable_pool(config.pooling, width=config.audio.width, clusters=config.audio_clusters)

@@ -91,6 +91,7 @@ class Model(Architecture):
     """The two graphs of zeroshot."""
 
     source = "Radford et al. 2021 (CLIP), arXiv:2103.00020; Yang et al. 2022 (Chinese CLIP), arXiv:2211.01335"
+    made_by = "reelsort zeroshot"
     ordered = False
     modalities = frozenset({"frames"})
 

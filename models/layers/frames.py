@@ -45,22 +45,17 @@ class FrameTokens(nn.Module):
         return x, mask.unsqueeze(2).expand(-1, -1, self.tokens).flatten(1, 2)
 
 
-def present(mask: Tensor) -> Tensor:
-    """[B, L] -> [B, 1]: 1.0 where a row has anything."""
-    return mask.any(dim=1, keepdim=True).to(torch.float32)
-
-
 def frame_similarities(frames: Tensor, mask: Tensor, shifts: Sequence[int]) -> Tensor:
     """Frames [B, T, D] + mask [B, T] -> [B, 2 * shifts]: the mean and the least cosine of frames `shift` apart.
 
     How still a clip is, and whether it has a cut; 0 where no two frames are so far apart.
     """
-    count, present = frames.shape[1], mask.to(frames.dtype)
-    units = unit_norm(frames * present.unsqueeze(-1), dim=2)
+    count, there = frames.shape[1], mask.to(frames.dtype)
+    units = unit_norm(frames * there.unsqueeze(-1), dim=2)
     found = []
     for shift in shifts:
         earlier = functional.pad(units, (0, 0, shift, 0))[:, :count]
-        pairs = present * functional.pad(present, (shift, 0))[:, :count]
+        pairs = there * functional.pad(there, (shift, 0))[:, :count]
         cosines = (units * earlier).sum(-1)
         least = (cosines * pairs + 2.0 * (1.0 - pairs)).amin(1)  # 2 is more than any cosine
         found += [(cosines * pairs).sum(1) / pairs.sum(1).clamp(min=1.0), least * pairs.amax(1)]

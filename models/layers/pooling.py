@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from models.layers.attention import MASKED
 
 
+def present(mask: Tensor) -> Tensor:
+    """Mask [B, L] -> [B, 1]: 1.0 where a row has anything."""
+    return mask.any(dim=1, keepdim=True).to(torch.float32)
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over the positions of x [B, L, D] where mask [B, L] is True; zeros for a row with none."""
     weight = mask.to(x.dtype).unsqueeze(-1)
@@ -29,5 +34,5 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         scores = self.score(x) + (~mask).to(x.dtype).unsqueeze(-1) * MASKED
-        present = mask.to(x.dtype).unsqueeze(-1)
-        return (x * torch.softmax(scores, dim=1) * present).sum(1)
+        there = mask.to(x.dtype).unsqueeze(-1)
+        return (x * torch.softmax(scores, dim=1) * there).sum(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ def train_tokenizer(texts: Iterable[str], *, min_count: int, tokens: Tokens = "c
     return empty_tokenizer({token: index for index, token in enumerate([*SPECIAL_TOKENS, *kept])})
 
 
+def segmenter() -> str:
+    """What words() cuts by. Its dictionary is compiled into it, so the version is all that decides where it cuts."""
+    return f"rjieba {version('rjieba')}"
+
+
+def with_tokens(template: TextTemplate, tokens: Tokens) -> TextTemplate:
+    """The template read by such tokens; words are cut as they are here and now."""
+    return template.model_copy(update={"tokens": tokens, "segmenter": segmenter() if tokens == "words" else None})
+
+
 def words(normalised: str) -> list[str]:
     """Text cut into words; white space between them is gone."""
     import rjieba  # reads its dictionary when it is imported: 0.2 s that only bundles of words need
@@ -105,6 +116,12 @@ class TextEncoder:
         by_characters = isinstance(tokenizer.model, models.WordLevel)
         if template.tokens == "words" and not by_characters:
             raise UserError("the tokenizer has word pieces, not words", "set the text template's tokens to characters")
+        if template.tokens == "words" and template.segmenter != (here := segmenter()):
+            cut_by = template.segmenter or "a segmenter that is not named"
+            raise UserError(
+                f"the model learnt words that were cut by {cut_by}; {here} is installed, which may cut others",
+                f"install {cut_by}, or train again" if template.segmenter else "train again",
+            )
         tokenizer.encode_special_tokens = True  # what a user writes is text, even where it reads [SEP]
         self.template = template
         self.tokenizer = tokenizer

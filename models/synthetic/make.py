@@ -29,10 +29,9 @@ from models.synthetic.sampling import SPLITS, Item, draw_item
 from models.synthetic.signals import draw_signals
 from models.synthetic.sound import make_sound
 from schemas.errors import UserError
-from schemas.manifest import SIGNALS, ManifestRow, Split
+from schemas.manifest import MANIFEST, SIGNALS, ManifestRow, Split
 from schemas.taxonomy import default_taxonomy
 
-MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
 _CHUNK = 8  # items a task: large enough to hide the queue, small enough for a smooth progress bar

@@ -78,8 +78,10 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig, *, size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
+        if size % config.patch:
+            raise ValueError(f"pictures of {size} pixels are no whole number of patches of {config.patch}")
         side = size // config.patch
-        if config.grid > side or size % config.patch or (config.grid and side % config.grid):
+        if config.grid and side % config.grid:
             raise ValueError(f"a grid of {config.grid} does not divide {side} patches a side")
         self.side = side
         width, style = config.width, config.style

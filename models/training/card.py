@@ -9,6 +9,9 @@ from models.decision.policy import PolicyFile
 from models.training.evaluate import Evaluation
 from models.training.run import RunManifest
 
+_PUBLISHES = "## When it publishes"
+_LAST = "## Limits"
+
 
 def write_card(
     name: str, run: RunManifest, policy: PolicyFile, evaluation: Evaluation | None, *, parameters: int
@@ -22,9 +25,9 @@ def write_card(
                 "## What it was trained on",
                 _data(run),
                 *_worth(evaluation),
-                "## When it publishes",
+                _PUBLISHES,
                 _policy(policy, evaluation),
-                "## Limits",
+                _LAST,
                 _LIMITS,
             ]
         )
@@ -132,6 +135,35 @@ def _policy(policy: PolicyFile, evaluation: Evaluation | None) -> str:
             )
         )
     return "\n\n".join(parts)
+
+
+def recalibrated(card: str, policy: PolicyFile) -> str:
+    """The card of a bundle that was given another policy, whose worth is not measured yet."""
+    told = (
+        "Calibrated again since the card was written: what it says of probabilities elsewhere is of the policy before. "
+        "`reelsort evaluate BUNDLE --data DIR` measures this one."
+    )
+    return with_section(card, _PUBLISHES, f"{_policy(policy, None)}\n\n{told}")
+
+
+def with_section(card: str, head: str, body: str) -> str:
+    """The card with such a section: in its old place, or before the last one where there was none."""
+    section = f"{head}\n\n{body}"
+    before, found, after = card.partition(f"{head}\n")
+    if found:
+        _, following, rest = after.partition("\n## ")
+    else:
+        before, following, rest = card.partition(f"{_LAST}\n")
+    return f"{before.rstrip()}\n\n{section}\n\n{following.lstrip()}{rest}".rstrip() + "\n"
+
+
+def without_section(card: str, head: str) -> str:
+    """The card without it."""
+    before, found, after = card.partition(f"{head}\n")
+    if not found:
+        return card
+    _, following, rest = after.partition("\n## ")
+    return f"{before.rstrip()}\n\n{following.lstrip()}{rest}".rstrip() + "\n"
 
 
 def threshold_sources(classes: dict[str, dict[str, Any]]) -> Iterable[str]:

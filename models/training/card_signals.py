@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from models.decision.policy import PolicyFile
-from models.training.card import card_table, threshold_sources
+from models.training.card import card_table, threshold_sources, with_section, without_section
 
 _HEAD = "## Signals"
-_BEFORE = "## Limits"
 
 
 def with_signals(card: str, policy: PolicyFile) -> str:
     """The card with what the policy says of signals, in place of what it said before."""
-    plain = without_signals(card)
-    before, limits, after = plain.partition(f"{_BEFORE}\n")
-    return f"{before.rstrip()}\n\n{_section(policy)}\n\n{limits}{after}".rstrip() + "\n"
+    return with_section(card, _HEAD, _section(policy))
 
 
 def without_signals(card: str) -> str:
     """The card as it was before signals were learnt."""
-    before, found, after = card.partition(f"{_HEAD}\n")
-    if not found:
-        return card
-    _, limits, rest = after.partition(f"{_BEFORE}\n")
-    return f"{before.rstrip()}\n\n{limits}{rest}".rstrip() + "\n"
+    return without_section(card, _HEAD)
 
 
 def _section(policy: PolicyFile) -> str:
@@ -31,7 +24,6 @@ def _section(policy: PolicyFile) -> str:
     learnt = rules.calibration
     return "\n\n".join(
         [
-            _HEAD,
             "What is known of the author and how people behave move the answer where they beat the content's by "
             f"{rules.margin:g} nats of log-odds. Videos with any such signal have thresholds of their own, at the same "
             f"target; the tables above are of content alone. Learnt from {learnt['fitted_items']:,} videos, certified "

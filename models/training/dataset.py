@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from models.bundle import PixelNorm
 from models.media.types import AudioPlan, FramePlan
 from models.preprocess.pixels import normalise
 from models.preprocess.text import SpecialIds, TextEncoder, TextFields
 from models.training.decoded import DecodedClips, Progress, decode_all
+from schemas import manifest
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow, Split
+from schemas.manifest import MANIFEST, ManifestRow, Split
 from schemas.taxonomy import Taxonomy
-
-MANIFEST = "manifest.jsonl"
 
 PictureChange = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # [B, T, S, S, 3] -> the same
 
@@ -83,25 +81,8 @@ class Examples:
 
 
 def read_manifest(data: Path) -> list[ManifestRow]:
-    """Every line of a dataset's manifest. Raises UserError, naming the line, where one is not what it should be."""
-    path = data / MANIFEST
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}", "make a dataset with `reelsort data make`, or name its folder"
-        ) from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(ManifestRow.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{path}, line {number}: {where}: {first['msg']}", "mend or remove the line") from error
-    return rows
+    """Every line of a dataset's manifest. Raises UserError as schemas.manifest does."""
+    return manifest.read_manifest(data / MANIFEST)
 
 
 def rows_of(rows: Iterable[ManifestRow], split: Split) -> list[ManifestRow]:

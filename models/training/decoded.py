@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,8 +58,8 @@ def decode_all(
     kept = data / ".decoded" / _key(data, rows, frame_plan, audio_plan)
     if not kept.is_dir():
         kept.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-") as scratch:
-            making = Path(scratch) / kept.name
+        with _scratch(kept.parent) as scratch:
+            making = scratch / kept.name
             making.mkdir()
             _decode_into(making, data, rows, frame_plan, audio_plan, processes, progress)
             with suppress(OSError):  # another process was faster: its arrays are the same
@@ -64,6 +67,33 @@ def decode_all(
     frames, audio, lengths = (np.load(kept / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
     seen = np.array([bool(row.path) for row in rows])
     return DecodedClips(frames=frames, audio=audio, audio_lengths=np.asarray(lengths), seen=seen)
+
+
+_MAKING = "making-"
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent`, gone afterwards. What a killed process left of its own, gigabytes perhaps, goes too."""
+    with ExitStack() as ours:
+        with _locked(parent):
+            for left in parent.glob(f"{_MAKING}*"):
+                with suppress(OSError), _locked(left, wait=False):  # a folder is locked as long as its maker lives
+                    shutil.rmtree(left)
+            scratch = Path(ours.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=_MAKING)))
+            ours.enter_context(_locked(scratch))
+        yield scratch
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Nobody else's for the block: the kernel takes the lock back however a process ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 _ROWS_PER_PROCESS = 200  # below that, starting a process costs more than it saves

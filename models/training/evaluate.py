@@ -47,8 +47,12 @@ class RouteShare:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `reelsort evaluate` prints. views: by the names of VIEWS; routes: by those of Route."""
+    """What `reelsort evaluate` prints. views: by the names of VIEWS; routes: by those of Route.
 
+    policy_id: of the policy that the probabilities and routes are of.
+    """
+
+    policy_id: str
     split: str
     items: int
     views: dict[str, Scores]
@@ -101,6 +105,7 @@ def evaluate(
     """Score the examples against their labels; probabilities and routes are those that serving would give."""
     logits = dict(zip(VIEWS, predict(runtime, examples, list(VIEWS.values()), progress=progress), strict=True))
     return Evaluation(
+        policy_id=policy.policy_id,
         split=split,
         items=len(examples),
         views={view: scores(each, examples.targets, policy) for view, each in logits.items()},

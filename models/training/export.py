@@ -19,7 +19,7 @@ from torch.export import Dim
 
 from models.architectures.base import Architecture
 from models.bundle import Bundle, BundleManifest, write_manifest
-from models.decision.policy import PolicyFile, save_policy
+from models.decision.policy import PolicyFile, policy_identity, save_policy
 from models.graphs import AUDIO_INPUTS, FUSION_INPUTS, FUSION_OUTPUTS, VISION_INPUTS, VISION_OUTPUTS
 from models.layers.heads import Answers
 from models.preprocess.audio import NO_AUDIO
@@ -30,7 +30,7 @@ from models.training.losses import joint_log_probabilities
 from models.training.place import taking_the_place_of
 from models.training.probes import Probes, load_probes
 from models.training.run import Run
-from models.training.weights import save_weights
+from models.training.weights import check_exportable, save_weights
 from schemas.errors import ExitCode, UserError
 from schemas.taxonomy import Taxonomy
 
@@ -65,9 +65,17 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
 
 
 def export_run(run: Run, folder: Path, *, name: str, evaluation: Evaluation | None) -> None:
-    """A calibrated run as a bundle. Raises UserError where the run has no weights or no policy."""
+    """A calibrated run as a bundle.
+
+    Raises UserError where the run has no weights or no policy, or the evaluation is of another policy than it has now.
+    """
     if not run.policy.is_file():
         raise UserError(f"{run.folder} has no policy", f"run `reelsort calibrate {run.folder} --data DIR` first")
+    if evaluation is not None and evaluation.policy_id != policy_identity(run.policy):
+        raise UserError(
+            f"{run.folder} was calibrated after it was evaluated: its figures are of the policy before",
+            f"run `reelsort evaluate {run.folder} --data DIR` again",
+        )
     policy = PolicyFile.model_validate_json(run.policy.read_bytes())
     model = run.model()
     trained = run.manifest
@@ -173,6 +181,7 @@ def worst_difference(golden: Arrays, answers: Arrays) -> float:
 
 
 def _write(folder: Path, parts: BundleParts) -> None:
+    check_exportable(parts.model)
     export_graphs(parts.model, folder, sample=parts.probes)
     golden = torch_answers(parts.model, parts.probes)
     worst = worst_difference(golden, onnx_answers(folder, golden))

@@ -6,6 +6,7 @@ import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Rung:
 def climb(architecture: str, preset: str, data: Path, *, seed: int, epochs: int | None, threads: int) -> Rung:
     """Train and score. Raises UserError for an unknown name or a dataset that does not fit."""
     torch.set_num_threads(threads)
-    changes = {} if epochs is None else {"epochs": epochs}
+    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     recipe = load_recipe(architecture, preset, **changes)
     spent: list[float] = []
     watcher = Watcher(step=lambda done, total: None, epoch=lambda epoch: spent.append(epoch.seconds))

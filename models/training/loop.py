@@ -19,6 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,6 +30,7 @@ from models.training.losses import distillation_loss, hierarchical_loss, joint_l
 from models.training.model_runtime import ModelRuntime
 from models.training.predict import predict
 from models.training.recipe import Recipe
+from models.training.weights import damaged
 
 _GRADIENT_NORM = 1.0
 
@@ -68,19 +70,23 @@ def fit(
     history = _resume(checkpoint, model, optimizer, teacher) if checkpoint.exists() else []
     parents = torch.tensor(parent)
     steps = math.ceil(len(train) / recipe.batch)
+    videos = np.unique(train.video_ids, return_inverse=True)[1]  # [N], equal where it is the same video
     for number in range(len(history) + 1, recipe.epochs + 1):
         began = time.monotonic()
         losses = []
         torch.manual_seed(seed * 1_000_003 + number)
         model.train()
-        for place, (batch, target) in enumerate(training_batches(train, recipe, seed=seed, epoch=number)):
+        for place, (batch, index) in enumerate(training_batches(train, recipe, seed=seed, epoch=number)):
             done = (number - 1) * steps + place
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done, steps * recipe.epochs, recipe)
             share = distillation_share(done, steps, recipe)
             losses.append(
-                train_step(model, optimizer, batch, target, parents, recipe, teacher=teacher, teacher_share=share)
-            )
+                train_step(
+                    model, optimizer, batch, train.targets[index], parents, recipe,
+                    items=videos[index], teacher=teacher, teacher_share=share,
+                )
+            )  # fmt: skip
             watcher.step(done + 1, steps * recipe.epochs)
         epoch = Epoch(
             number=number,
@@ -135,7 +141,10 @@ def class_weights(targets: NDArray[np.int64], balance: float) -> NDArray[np.floa
 def training_batches(
     examples: Examples, recipe: Recipe, *, seed: int, epoch: int
 ) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-    """One epoch: as many draws as there are items, augmented. Depends on nothing but its arguments."""
+    """One epoch: as many draws as there are items, augmented, each with its place among the examples.
+
+    Depends on nothing but its arguments.
+    """
     random = np.random.default_rng([seed, epoch])
     if recipe.balance:
         order = random.choice(len(examples), len(examples), p=class_weights(examples.targets, recipe.balance))
@@ -146,7 +155,7 @@ def training_batches(
         offsets = random.integers(-recipe.shift, recipe.shift + 1, (len(index), 2))
         batch = examples.batch(index, partial(shifted, offsets=offsets))
         batch = without_modalities(batch, recipe.modality_dropout, random)
-        yield without_tokens(batch, recipe.token_dropout, examples.special, random), examples.targets[index]
+        yield without_tokens(batch, recipe.token_dropout, examples.special, random), index
 
 
 def train_step(
@@ -157,12 +166,15 @@ def train_step(
     parent: Tensor,
     recipe: Recipe,
     *,
+    items: NDArray[np.int64] | None = None,
     teacher: AveragedModel | None = None,
     teacher_share: float = 0.0,
 ) -> float:
-    """One step, of the teacher too; returns the loss before it."""
+    """One step, of the teacher too; returns the loss before it. items: [B], equal where two rows are draws of one
+    video; without, every row is another."""
     inputs = [torch.from_numpy(array) for array in batch.arrays()]
-    answers, loss = model.training_answers(*inputs)
+    drawn = np.arange(len(target)) if items is None else items
+    answers, loss = model.training_answers(*inputs, items=torch.from_numpy(drawn))
     for level1, level2, _ in answers:
         loss = loss + (1.0 - teacher_share) * hierarchical_loss(
             level1,
@@ -218,6 +230,14 @@ def _save(
 def _resume(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, teacher: AveragedModel | None
 ) -> list[Epoch]:
+    """What _save() kept, into all three. Raises UserError where the file is damaged."""
+    try:
+        return _read(path, model, optimizer, teacher)
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error, "delete it: the training begins anew") from error
+
+
+def _read(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, teacher: AveragedModel | None) -> list[Epoch]:
     state: dict[int, dict[str, Tensor]] = {}
     weights: dict[str, dict[str, Tensor]] = {"model": {}, "teacher": {}}
     with safetensors.safe_open(path, "pt") as file:

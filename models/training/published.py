@@ -36,15 +36,17 @@ def resolve(recipe: Recipe) -> tuple[Recipe, Tokenizer | None]:
             tubelet = options.get("video", {}).get("tubelet", default_of(recipe.architecture, "video").tubelet)
             options["video"] = asdict(video_config(source, size=size, tubelet=tubelet))
         else:
-            _need_tower(recipe, "vision", VisionConfig)
+            _need_tower(recipe.architecture, "vision", VisionConfig)
             grid = options.get("vision", {}).get("grid", 0)
             options["vision"] = asdict(vision_config(source, size=size, grid=grid))
         pixels = read_pixels(source, PixelNorm() if _sees_clips(recipe) else CLIP_PIXELS)
     if source := recipe.text_weights:
-        _need_tower(recipe, "text", TextConfig)
+        if recipe.text.tokens == "words":
+            raise UserError(
+                f"{source} reads word pieces of its own vocabulary, not words", "train it by characters, or without it"
+            )
         published = text_config(source, length=max(recipe.text.length_buckets))
-        layers = options.get("text", {}).get("layers", published.layers)  # ALBEF reads text with half a BERT
-        options["text"] = asdict(replace(published, layers=min(layers, published.layers)))
+        options = _with_text_tower(recipe.architecture, options, published)
         tokenizer = read_wordpieces(source)
     return recipe.model_copy(update={"options": options, "pixels": pixels}), tokenizer
 
@@ -63,9 +65,22 @@ def _sees_clips(recipe: Recipe) -> bool:
     return sizes_of(recipe.architecture).get("video") is VivitConfig
 
 
-def _need_tower(recipe: Recipe, name: str, wanted: type[Any]) -> None:
-    if sizes_of(recipe.architecture).get(name) is not wanted:
+def _with_text_tower(architecture: str, options: dict[str, Any], published: TextConfig) -> dict[str, Any]:
+    """The sizes of an architecture whose text is read as a checkpoint does; those of every member of an ensemble."""
+    if "members" in sizes_of(architecture):
+        members = [
+            member | {"sizes": _with_text_tower(member["architecture"], member.get("sizes", {}), published)}
+            for member in options["members"]
+        ]
+        return options | {"members": members}
+    _need_tower(architecture, "text", TextConfig)
+    layers = options.get("text", {}).get("layers", published.layers)  # ALBEF reads text with half a BERT
+    return options | {"text": asdict(replace(published, layers=min(layers, published.layers)))}
+
+
+def _need_tower(architecture: str, name: str, wanted: type[Any]) -> None:
+    if sizes_of(architecture).get(name) is not wanted:
         raise UserError(
-            f"{recipe.architecture} has no {name} tower that published weights fit",
+            f"{architecture} has no {name} tower that published weights fit",
             f"train it without --{name}-weights, or name another architecture",
         )

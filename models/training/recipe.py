@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from models.architectures import preset_of
+from models.architectures import TRAIN, made_by, preset_of
 from models.architectures.base import InputPlan
-from models.bundle import PixelNorm, TextTemplate
+from models.bundle import PixelNorm, TextTemplate, Tokens
 from models.media.types import AudioPlan, FramePlan
+from models.preprocess.text import with_tokens
 from schemas.errors import UserError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,6 +24,8 @@ class Recipe(BaseModel):
     options are the sizes in the architecture's Config; those that follow from data and plans are filled in by the run.
     vision_weights, text_weights: published checkpoints that the towers begin with: a local folder or a hub name; sizes,
     pixel normalisation and tokenizer are then theirs.
+    min_character_count: how often a character, or a word where the text is read by words, is in the training split at
+    least to have a token of its own.
     balance: a class of n items is drawn with a weight of n^(1 - balance); 0 is as the data are, 1 is every class alike.
     modality_dropout, token_dropout: shares of modalities and of characters that a training item goes without.
     shift: training clips are moved by up to this many pixels, all frames of a clip alike.
@@ -61,14 +64,18 @@ class Recipe(BaseModel):
         return InputPlan(frame_plan=self.frame_plan, audio_plan=self.audio_plan, pixels=self.pixels, text=self.text)
 
 
-def load_recipe(architecture: str, preset: str, **changes: object) -> Recipe:
-    """A preset of an architecture with some values changed.
+def load_recipe(architecture: str, preset: str, *, tokens: Tokens | None = None, **changes: object) -> Recipe:
+    """A preset of an architecture with some values changed. tokens: what its text is read by, instead of the preset's.
 
-    Raises UserError where there is no such preset or a value is out of its range.
+    Raises UserError where there is no such preset, it is not one to be trained, or a value is out of its range.
     """
+    if (command := made_by(architecture)) != TRAIN:
+        raise UserError(f"{architecture} learns nothing by training", f"make its bundle with `{command}`")
     chosen = preset_of(architecture, preset)
     sizes = RootModel[dict[str, Any]](dict(chosen.sizes)).model_dump(mode="json")
     plan = {field.name: getattr(chosen.inputs, field.name) for field in fields(chosen.inputs)}
+    if tokens:
+        plan["text"] = with_tokens(chosen.inputs.text, tokens)
     try:
         return Recipe(architecture=architecture, **{"options": sizes, **plan, **chosen.training, **changes})
     except ValidationError as error:

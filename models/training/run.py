@@ -16,14 +16,14 @@ from models.architectures.base import Architecture, inputs_of
 from models.preprocess.prepare import text_encoder
 from models.preprocess.text import TextEncoder, train_tokenizer
 from models.training import published
-from models.training.dataset import MANIFEST, InputSpec, fields_of, load_split, read_manifest, rows_of
+from models.training.dataset import InputSpec, fields_of, load_split, read_manifest, rows_of
 from models.training.decoded import Progress
 from models.training.loop import Watcher, fit
 from models.training.probes import choose_probes, save_probes
 from models.training.recipe import Recipe
-from models.training.weights import load_weights, save_weights
+from models.training.weights import check_exportable, load_weights, save_weights
 from schemas.errors import UserError
-from schemas.manifest import ManifestRow
+from schemas.manifest import MANIFEST, ManifestRow
 from schemas.taxonomy import Taxonomy, default_taxonomy, load_taxonomy
 
 RUN_FILE = "run.json"
@@ -104,7 +104,7 @@ class Progresses:
 def train(data: Path, folder: Path, recipe: Recipe, *, seed: int, progresses: Progresses) -> Run:
     """Train from a dataset's train split, or go on with an interrupted training of the same data, recipe and seed.
 
-    Raises UserError where `folder` holds another run.
+    Raises UserError where `folder` holds another run, or what is asked for could not be exported.
     """
     rows = read_manifest(data)
     run = _begin(folder, rows, data, recipe, seed)
@@ -159,6 +159,8 @@ def _begin(folder: Path, rows: list[ManifestRow], data: Path, recipe: Recipe, se
         taxonomy_id=taxonomy.id,
         class_counts={category.id: counts[category.id] for category in taxonomy.level2},
     )
+    with torch.device("meta"):
+        check_exportable(build(recipe.architecture, manifest.architecture_config))
     if any((folder / begun).exists() for begun in (CHECKPOINT, WEIGHTS)):
         written, asked = (each.model_dump(mode="json") for each in (Run.load(folder).manifest, manifest))
         if written != asked:

@@ -17,12 +17,12 @@ from rich.table import Table
 from models.bundle import Bundle, default_bundle
 from models.decision.types import Route
 from schemas.errors import ExitCode, UserError
-from schemas.manifest import ManifestRow
+from schemas.manifest import ManifestRow, read_manifest
 from schemas.taxonomy import Level1
 from stream.classify.analyzer import open_analyzer
 from stream.classify.files import Failed, Labelled, LocalVideo, classify_files
 from stream.cli.options import Format, FormatOption
-from stream.publish import find_videos, read_manifest
+from stream.publish import find_videos
 from stream.settings import Settings, load_settings
 
 _ROUTES = {

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import orjson
@@ -16,6 +12,7 @@ from rich.console import Console
 from deploy.local.stack import StackInfo
 from schemas.errors import ExitCode
 from stream.cli.options import Format, FormatOption
+from stream.cli.progress import ended_in_order
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +49,7 @@ def demo(
     options = DemoOptions(
         count=count, seed=DEMO_SEED if seed is None else seed, videos=videos, folder=folder, keep=keep
     )
-    with _ended_in_order(), display:
+    with ended_in_order(), display:
         result = run_demo(options, display)
     if as_json:
         typer.echo(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2).decode())
@@ -63,21 +60,6 @@ def demo(
     if result.kept:
         _say_how_to_look_around(Console(stderr=as_json, highlight=False, soft_wrap=True), result.folder, result.stack)
     return ExitCode.OK if result.holds else ExitCode.CHECK_FAILED
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """A closed terminal or a SIGTERM ends the demo as Ctrl-C does: it stops its servers and removes its folder."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say_how_to_look_around(console: Console, folder: Path, info: StackInfo) -> None:

@@ -66,6 +66,7 @@ def run(arguments: list[str]) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         returned = build_app()(arguments, prog_name="reelsort", standalone_mode=False)
+        sys.stdout.flush()  # here a reader that has gone is an exception; at the interpreter's end it would be an error
         code = returned if isinstance(returned, int) else ExitCode.OK
         if code == ExitCode.INTERRUPTED:
             console.print("interrupted")
@@ -86,6 +87,10 @@ def run(arguments: list[str]) -> int:
         # the reader of our output (head, less) has gone: nothing is wrong, and nothing can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except SystemExit as leave:  # rich's way of saying the same, once it has done the same
+        if isinstance(leave.__context__, BrokenPipeError):
+            return ExitCode.OK
+        raise
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

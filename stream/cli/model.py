@@ -6,7 +6,7 @@ What needs torch is imported when it is asked for, so that every other command w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
@@ -37,8 +37,10 @@ def register(app: typer.Typer) -> None:
 def _train(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="The run's folder. An interrupted training in it goes on.")],
-    arch: Annotated[str, typer.Option(help="The architecture.")] = "dual_concat",
-    preset: Annotated[str, typer.Option(help="Its sizes and its training, by name.")] = "tiny",
+    arch: Annotated[
+        str, typer.Option(help="The architecture: `reelsort models architectures` has them all.")
+    ] = "dual_concat",
+    preset: Annotated[str, typer.Option(help="Its inputs, sizes and training: tiny or base.")] = "tiny",
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the preset's.")] = None,
@@ -47,6 +49,10 @@ def _train(
     ] = None,
     text_weights: Annotated[
         str | None, typer.Option(help="A BERT or Chinese-CLIP to begin with: a folder, or a name on the hub.")
+    ] = None,
+    tokens: Annotated[
+        Literal["characters", "words"] | None,
+        typer.Option(help="What text is read by, instead of the preset's; words are cut by jieba."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 1,
     threads: ThreadsOption = 2,
@@ -68,7 +74,8 @@ def _train(
         "vision_weights": vision_weights,
         "text_weights": text_weights,
     }
-    recipe = load_recipe(arch, preset, **{name: value for name, value in changes.items() if value is not None})
+    changed = {name: value for name, value in changes.items() if value is not None}
+    recipe = load_recipe(arch, preset, tokens=tokens, **changed)
     torch.set_num_threads(threads)
     with shown() as progress:
 
@@ -93,20 +100,17 @@ def _calibrate(
     threads: ThreadsOption = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Fit temperatures and thresholds on the calibration split, and write policy.json.
+    """Fit temperatures and thresholds on the calibration split, and write policy.json; a bundle's card follows.
 
     A bundle that heeded signals forgets them: their thresholds rested on the old temperatures.
     """
-    from models.decision.policy import save_policy
-    from models.decision.signal_file import SIGNALS
     from models.training.dataset import load_split
     from models.training.predict import predict
     from models.training.subject import load_subject
 
     need("scipy")
     from models.training.calibrate import Target, calibrate
-    from models.training.place import changed
-    from models.training.signal_bundle import forget_signals
+    from models.training.recalibrate import write_policy
 
     model = load_subject(subject, threads=threads)
     with shown() as progress:
@@ -121,12 +125,8 @@ def _calibrate(
         audit_rate=audit_rate,
         tail_classes=tail,
     )
-    if model.policy_path.with_name(SIGNALS).is_file():
-        with changed(subject, subject) as folder:
-            forget_signals(folder, policy)
+    if write_policy(subject, policy):
         typer.echo("signals are forgotten: run `reelsort train-signals` again", err=True)
-    else:
-        save_policy(model.policy_path, policy)
     if output is Format.JSON:
         typer.echo(policy.model_dump_json(indent=2))
     else:

@@ -26,10 +26,13 @@ def _architectures(
     name: Annotated[str | None, typer.Argument(help="One of them; all without.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Every architecture and preset: parameters, multiply-accumulates a video, inputs, source."""
+    """Every architecture and preset: parameters, multiply-accumulates a video, inputs, source.
+
+    Counted with the whole taxonomy and the vocabulary of the published Chinese BERTs; a trained model has its own.
+    """
     need("torch")
     from models.architectures import names, presets
-    from models.training.measure import measure
+    from models.training.measure import VOCABULARY, measure
 
     sizes = [measure(each, preset) for each in ([name] if name else names()) for preset in presets(each)]
     if output is Format.JSON:
@@ -42,16 +45,24 @@ def _architectures(
         table.add_column(column, justify="right", no_wrap=True)
     for column in ("sees", "source"):
         table.add_column(column)
+    said = ""
     for size in sizes:
+        source, said = "" if size.source == said else size.source, size.source  # once, not for every preset
         table.add_row(
             size.architecture,
             size.preset,
             f"{size.parameters / 1e6:.2f} M",
             f"{size.macs / 1e9:.2f}",
             _sees(size),
-            size.source,
+            source,
         )
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"parameters: with the whole taxonomy and {VOCABULARY:,} tokens; GMAC: thousand million multiply-accumulates\n"
+        "of a video that has everything, at its longest",
+        style="dim",
+    )
 
 
 def _sees(size: Size) -> str:

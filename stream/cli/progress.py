@@ -1,10 +1,12 @@
-"""What commands that compute for long have in common: bars, and what must be installed."""
+"""What commands that compute for long have in common: bars, an end in good order, and what must be installed."""
 
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -14,12 +16,30 @@ from schemas.errors import UserError
 
 
 @contextmanager
+def ended_in_order() -> Iterator[None]:
+    """A closed terminal or a SIGTERM ends a command as Ctrl-C does: it cleans up. What nohup ignores stays ignored."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in heeded:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def shown() -> Iterator[Progress]:
-    """Bars on standard error, gone when they are done."""
+    """Bars on standard error, gone when they are done. ended_in_order() while they are there."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with ended_in_order(), Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield progress
 
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from schemas.manifest import read_manifest
 from stream.cli.options import Format, FormatOption
-from stream.publish import find_videos, publish, read_manifest, require_files
+from stream.publish import find_videos, publish, require_files
 from stream.settings import load_settings
 
 

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.errors import ExitCode
 from schemas.events import EngagementAction
+from schemas.manifest import MANIFEST, read_manifest
 from stream.cli.options import Format, FormatOption
-from stream.publish import read_manifest
 from stream.settings import load_settings
 
 
@@ -50,7 +50,7 @@ def _simulate(
     from stream.simulate.events import Audience, plays_of
     from stream.simulate.run import SimulationOptions, simulate
 
-    rows = read_manifest(path / "manifest.jsonl" if path.is_dir() else path)
+    rows = read_manifest(path / MANIFEST if path.is_dir() else path)
     audience = Audience(seed, plays, Attack(spam=spam, brigading=brigading, reports=reports))
     options = SimulationOptions(audience, rate, duration, now)
     settings = load_settings()

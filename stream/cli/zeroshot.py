@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.taxonomy import load_taxonomy
+from schemas.taxonomy import default_taxonomy, load_taxonomy
 from stream.cli.progress import bar, need, need_torch, shown
 
 
@@ -17,12 +17,15 @@ def register(app: typer.Typer) -> None:
 
 def _zeroshot(
     model: Annotated[str, typer.Option(help="A CLIP or Chinese-CLIP: a folder, or a name on the hub.")],
-    taxonomy: Annotated[Path, typer.Option(help="The categories and the sentences that describe them (JSON).")],
     out: Annotated[Path, typer.Option(help="The bundle's folder; an older bundle there is replaced.")],
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="The categories and the sentences that describe them (JSON); without, those that ship."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 2,
 ) -> None:
     """Write a bundle that answers from pictures alone, without a labelled video. It is not calibrated."""
-    categories = load_taxonomy(taxonomy)
+    categories = load_taxonomy(taxonomy) if taxonomy else default_taxonomy()
     need_torch()
     need("transformers")
     import torch

@@ -21,7 +21,7 @@ from deploy.local import stack
 from models.bundle import Bundle, default_bundle
 from models.synthetic.make import DatasetOptions, make_dataset
 from schemas.events import VideoPublished
-from schemas.manifest import ManifestRow
+from schemas.manifest import MANIFEST, ManifestRow, read_manifest
 from schemas.taxonomy import Taxonomy
 from schemas.topics import TopicNames
 from stream.demo.display import Display, Row
@@ -30,7 +30,7 @@ from stream.demo.readback import TopicReader, announced, dead_letters, key_of, o
 from stream.demo.report import DemoReport, summarise
 from stream.demo.services import Service
 from stream.kafka import create_topics
-from stream.publish import find_videos, publish, read_manifest
+from stream.publish import find_videos, publish
 from stream.settings import Settings, load_settings
 from stream.simulate.events import plays_of
 
@@ -122,7 +122,7 @@ def _leave(folder: Path, options: DemoOptions) -> None:
 def _made(options: DemoOptions, folder: Path, display: Display) -> list[ManifestRow]:
     root = folder / "videos"
     make_dataset(root, DatasetOptions(options.seed, {"test": options.count}), progress=display.advance)
-    return read_manifest(root / "manifest.jsonl")
+    return read_manifest(root / MANIFEST)
 
 
 def _environment(folder: Path, media_root: Path) -> dict[str, str]:

@@ -101,7 +101,8 @@ def test_the_order_of_frames_matters_where_it_is_said_to(case: Case) -> None:
 
 
 def loss_of(case: Case, pixels: Tensor, given: dict[str, Tensor], target: Tensor) -> Tensor:
-    answers, loss = case.model.training_answers(pixels, *(given[name] for name in INPUTS[1:]))
+    items = torch.arange(len(target))
+    answers, loss = case.model.training_answers(pixels, *(given[name] for name in INPUTS[1:]), items=items)
     parent = torch.tensor(tiny_taxonomy().parent_index)
     for level1, level2, _ in answers:
         loss = loss + hierarchical_loss(level1, level2, target, parent, smoothing=0.0, level1_weight=0.3)

@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.architectures import build, presets
+from models.architectures import build, names, presets
 from models.architectures.base import Architecture
 from models.architectures.ensemble import Model as Ensemble
 from models.decision.policy import PolicyFile, resolve
 from models.decision.probabilities import hierarchical
 from models.decision.types import Policy
 from models.layers.contrast import Contrast
+from models.training.measure import VOCABULARY
+from models.training.weights import check_exportable
 from schemas.errors import UserError
+from schemas.taxonomy import default_taxonomy
 from tests.models.architectures.conftest import INPUTS, MASKS, Case, logits
 from tests.models.architectures.test_contract import ROUNDING, with_junk
 from tests.support.bundles import config_of, tiny_taxonomy, tokenizer_of
@@ -114,6 +117,8 @@ def test_only_the_frame_mean_without_motion_is_blind_to_the_order_of_frames() ->
     [
         (Variant("dual_cross", TINY | {"video": "patches"}), "patches needs a vision grid"),
         (Variant("dual_cross", GRID), "every other kind a grid of 0"),
+        (Variant("albef", {"vision": {"patch": 128}}), "pictures of 64 pixels are no whole number of patches of 128"),
+        (Variant("albef", {"vision": {"grid": 3}}), "a grid of 3 does not divide 4 patches a side"),
         (Variant("alpro", TINY | {"text_layers": 2}), "must leave some of the text tower's 2 layers"),
         (Variant("ensemble", {"members": []}), "an ensemble needs members"),
         (Variant("ensemble", {"members": [TRIO[0] | {"weight": 0.0}]}), "each with a weight above 0"),
@@ -189,7 +194,7 @@ def test_an_ensemble_sees_every_frame_once() -> None:
     seen: list[int] = []
     model.vision.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     pixels, given = case.pixels(2, 2), case.given(2)
-    model.training_answers(pixels, *(given[name] for name in INPUTS[1:]))
+    model.training_answers(pixels, *(given[name] for name in INPUTS[1:]), items=torch.arange(2))
     assert seen == [pixels.shape[0] * pixels.shape[1]]
 
 
@@ -197,7 +202,7 @@ def test_an_ensemble_has_one_vision_tower_and_trains_every_member() -> None:
     case, model = trio()
     assert not [name for name, _ in model.fusion.named_parameters() if "vision" in name]
     given = case.given(2)
-    answers, _ = model.training_answers(case.pixels(2), *(given[name] for name in INPUTS[1:]))
+    answers, _ = model.training_answers(case.pixels(2), *(given[name] for name in INPUTS[1:]), items=torch.arange(2))
     assert len(answers) == 1 + len(TRIO)
     with torch.inference_mode():
         own = model(case.pixels(2), *(given[name] for name in INPUTS[1:]))
@@ -208,7 +213,7 @@ def test_albef_learns_the_labels_twice_and_answers_from_one() -> None:
     case = case_of(Variant("albef", TINY))
     given = case.given(6, batch=4)
     inputs = [given[name] for name in INPUTS[1:]]
-    answers, contrast = case.model.training_answers(case.pixels(6, 4), *inputs)
+    answers, contrast = case.model.training_answers(case.pixels(6, 4), *inputs, items=torch.arange(4))
     assert len(answers) == 2
     assert float(contrast.detach()) > 0.0
     with torch.inference_mode():
@@ -216,7 +221,8 @@ def test_albef_learns_the_labels_twice_and_answers_from_one() -> None:
     assert torch.allclose(answers[0][1], own[1], atol=ROUNDING)
     # the second head hears no text
     other = given | {"input_ids": case.given(7, batch=4)["input_ids"]}
-    again, _ = case.model.training_answers(case.pixels(6, 4), *(other[name] for name in INPUTS[1:]))
+    changed = [other[name] for name in INPUTS[1:]]
+    again, _ = case.model.training_answers(case.pixels(6, 4), *changed, items=torch.arange(4))
     assert torch.equal(again[1][1], answers[1][1])
     assert not torch.allclose(again[0][1], answers[0][1], atol=1e-4)
 
@@ -225,12 +231,13 @@ def test_contrast_is_its_formula_and_only_rows_with_both_enter() -> None:
     torch.manual_seed(0)
     contrast = Contrast(width=8, dim=4)
     text, video = torch.randn(6, 8), torch.randn(6, 8)
-    both = torch.tensor([True, False, True, True, False, True])
+    both, items = torch.tensor([True, False, True, True, False, True]), torch.arange(6)
     with torch.no_grad():
         t, v = (side(x)[both].double().numpy() for side, x in ((contrast.text, text), (contrast.video, video)))
-        loss = float(contrast(text, video, both))
-        junk = float(contrast(torch.where(both[:, None], text, 99.0), torch.where(both[:, None], video, -99.0), both))
-        none = float(contrast(text, video, torch.zeros(6, dtype=torch.bool)))
+        loss = float(contrast(text, video, both, items))
+        masked = (torch.where(both[:, None], text, 99.0), torch.where(both[:, None], video, -99.0))
+        junk = float(contrast(*masked, both, items))
+        none = float(contrast(text, video, torch.zeros(6, dtype=torch.bool), items))
     t, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (t, v))
     odds = np.exp(t @ v.T / 0.07)
     expected = -0.5 * np.mean(np.log(np.diag(odds) / odds.sum(1)) + np.log(np.diag(odds) / odds.sum(0)))
@@ -239,9 +246,36 @@ def test_contrast_is_its_formula_and_only_rows_with_both_enter() -> None:
     assert none == 0.0
 
 
+def test_a_video_drawn_twice_is_no_negative_of_itself() -> None:
+    """Both rows are the answer to either, each by half: idx-equality targets, as in ALBEF's retrieval fine-tuning."""
+    torch.manual_seed(0)
+    contrast, everything = Contrast(width=8, dim=4), torch.ones(4, dtype=torch.bool)
+    text, video = torch.randn(4, 8), torch.randn(4, 8)
+    with torch.no_grad():
+        t, v = (side(x).double().numpy() for side, x in ((contrast.text, text), (contrast.video, video)))
+        loss = float(contrast(text, video, everything, torch.tensor([5, 2, 5, 9])))
+        alone = float(contrast(text, video, everything, torch.tensor([5, 5, 5, 5])))
+    t, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (t, v))
+    odds = np.exp(t @ v.T / 0.07)
+    target = np.array([[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 1]])
+    of_text, of_video = (-(target * np.log(each / each.sum(1, keepdims=True))).sum(1).mean() for each in (odds, odds.T))
+    assert loss == pytest.approx(0.5 * (of_text + of_video), rel=1e-4)
+    assert alone == 0.0  # there is nothing to be held against
+
+
+def at_published_size(architecture: str) -> Architecture:
+    """On the meta device, with a published vocabulary and every category."""
+    chosen, taxonomy = presets(architecture)["base"], default_taxonomy()
+    config = config_of(chosen.inputs, chosen.sizes, taxonomy, tokenizer_of(taxonomy)) | {"vocab": VOCABULARY}
+    with torch.device("meta"):
+        return build(architecture, config)
+
+
 @pytest.mark.parametrize("architecture", ["single_stream", "dual_cross", "albef", "alpro", "ensemble"])
 def test_published_sizes_can_be_built(architecture: str) -> None:
-    chosen, taxonomy = presets(architecture)["base"], tiny_taxonomy()
-    with torch.device("meta"):
-        model = build(architecture, config_of(chosen.inputs, chosen.sizes, taxonomy, tokenizer_of(taxonomy)))
-    assert sum(parameter.numel() for parameter in model.parameters()) > 150e6
+    assert sum(parameter.numel() for parameter in at_published_size(architecture).parameters()) > 180e6
+
+
+@pytest.mark.parametrize("architecture", names())
+def test_every_published_size_fits_into_two_graphs(architecture: str) -> None:
+    check_exportable(at_published_size(architecture))

@@ -53,6 +53,7 @@ def test_where_a_bundle_lies_does_not_change_it(tiny: Path, folder: Path) -> Non
         lambda manifest: manifest["audio_plan"].update(seconds=1.0),
         lambda manifest: manifest["pixels"].update(mean=[0.4, 0.5, 0.5]),
         lambda manifest: manifest["text"].update(fields=["title"]),
+        lambda manifest: manifest["text"].update(tokens="words", segmenter="rjieba 0.2.2"),
     ],
 )
 def test_a_change_before_the_graphs_is_another_encoder(
@@ -78,6 +79,14 @@ def test_what_is_said_about_a_bundle_is_in_no_id(folder: Path, change: Callable[
     rewrite(folder, change)
     (folder / "CARD.md").write_text("another card")
     assert Bundle.load(folder).model_id == before.model_id
+
+
+def test_another_segmenter_of_words_is_another_encoder(folder: Path) -> None:
+    ids = set()
+    for version in ("0.2.2", "0.2.3"):
+        rewrite(folder, lambda manifest, each=version: manifest["text"].update(segmenter=f"rjieba {each}"))
+        ids.add(Bundle.load(folder).encoder_id)
+    assert len(ids) == 2
 
 
 def test_a_new_tokenizer_or_graph_is_another_encoder(folder: Path) -> None:

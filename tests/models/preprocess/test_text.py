@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bundle import TextTemplate
-from models.preprocess.text import SPECIAL_TOKENS, TextEncoder, TextFields, train_tokenizer
+from models.preprocess.text import SPECIAL_TOKENS, TextEncoder, TextFields, segmenter, train_tokenizer, with_tokens
 from schemas.errors import UserError
 
 TEMPLATE = TextTemplate(max_tokens={"title": 6, "ocr": 4, "asr": 4, "tags": 4}, length_buckets=(8, 16, 32))
@@ -105,25 +106,25 @@ def test_what_does_not_fit_together_is_a_sentence(tmp_path: Path) -> None:
 
 # --- whole words ----------------------------------------------------------------------------------------------------
 
-BY_WORDS = TEMPLATE.model_copy(update={"tokens": "words"})
+BY_WORDS = with_tokens(TEMPLATE, "words")
 WORD_TEXTS = ["今天吃火锅", "火锅配 Python 编程", "关于编程的视频", "今天的视频"]
 
 
 @pytest.fixture(scope="module")
-def by_words() -> TextEncoder:
+def reader() -> TextEncoder:
     return TextEncoder(BY_WORDS, train_tokenizer(WORD_TEXTS, min_count=1, tokens="words"))
 
 
-def test_words_are_looked_up_whole(by_words: TextEncoder) -> None:
+def test_words_are_looked_up_whole(reader: TextEncoder) -> None:
     fields = TextFields(title="今天 吃火锅", tags=("PYTHON", "编程"))
-    assert words(by_words, fields) == [
+    assert words(reader, fields) == [
         "[CLS]", "今天", "吃火锅", "[SEP]", "[SEP]", "[SEP]", "python", "编程", "[SEP]",
     ]  # fmt: skip
 
 
-def test_a_word_never_seen_falls_back_to_its_characters(by_words: TextEncoder) -> None:
-    assert by_words.tokenizer.token_to_id("天火") is None
-    assert words(by_words, TextFields(title="视频频道"))[1:-4] == ["视频", "频", "[UNK]"]
+def test_a_word_never_seen_falls_back_to_its_characters(reader: TextEncoder) -> None:
+    assert reader.tokenizer.token_to_id("天火") is None
+    assert words(reader, TextFields(title="视频频道"))[1:-4] == ["视频", "频", "[UNK]"]
 
 
 def test_rare_words_are_left_out() -> None:
@@ -138,19 +139,19 @@ TEXT = st.text(alphabet="今天吃火锅编程的视频关于一龘Pythonab 1,�
 @given(
     parts=st.lists(TEXT, max_size=4), spaces=st.lists(st.sampled_from([" ", "  ", "\t", "\n ", "\u3000"]), min_size=5)
 )
-def test_white_space_and_case_do_not_change_words(by_words: TextEncoder, parts: list[str], spaces: list[str]) -> None:
-    plain = by_words.encode(TextFields(title=" ".join(parts)))
-    again = by_words.encode(TextFields(title=" ".join(parts)))
+def test_white_space_and_case_do_not_change_words(reader: TextEncoder, parts: list[str], spaces: list[str]) -> None:
+    plain = reader.encode(TextFields(title=" ".join(parts)))
+    again = reader.encode(TextFields(title=" ".join(parts)))
     title = spaces[0] + "".join(part + space for part, space in zip(parts, spaces[1:], strict=False))
-    other = by_words.encode(TextFields(title=title.swapcase()))
+    other = reader.encode(TextFields(title=title.swapcase()))
     for one, same, varied in zip(plain, again, other, strict=True):
         np.testing.assert_array_equal(one, same)
         np.testing.assert_array_equal(one, varied)
 
 
 @given(title=st.text(max_size=80), asr=st.text(max_size=40), tags=st.lists(st.text(max_size=20), max_size=3))
-def test_words_never_exceed_a_fields_share(by_words: TextEncoder, title: str, asr: str, tags: list[str]) -> None:
-    ids, mask = by_words.encode(TextFields(title=f"[SEP]{title}", asr=asr, tags=tuple(tags)))
+def test_words_never_exceed_a_fields_share(reader: TextEncoder, title: str, asr: str, tags: list[str]) -> None:
+    ids, mask = reader.encode(TextFields(title=f"[SEP]{title}", asr=asr, tags=tuple(tags)))
     used = ids[mask]
     ends = np.flatnonzero(used == END)
     shares = [BY_WORDS.max_tokens[name] for name in BY_WORDS.fields]
@@ -158,10 +159,24 @@ def test_words_never_exceed_a_fields_share(by_words: TextEncoder, title: str, as
     assert (np.diff(ends, prepend=0) - 1 <= shares).all()
     assert used[0] == START
     assert (used == START).sum() == 1
-    assert ids.max() < by_words.tokenizer.get_vocab_size()
+    assert ids.max() < reader.tokenizer.get_vocab_size()
 
 
 def test_a_template_written_before_there_were_words_still_loads() -> None:
     written = TEMPLATE.model_dump(exclude={"tokens"})
     assert "tokens" not in written
     assert TextTemplate.model_validate(written) == TEMPLATE
+
+
+def test_the_segmenter_is_part_of_a_template_of_words_alone() -> None:
+    assert BY_WORDS.model_dump()["segmenter"] == segmenter() == f"rjieba {version('rjieba')}"
+    assert "segmenter" not in TEMPLATE.model_dump()
+    assert with_tokens(BY_WORDS, "characters") == TEMPLATE
+
+
+@pytest.mark.parametrize(("other", "said"), [("rjieba 0.1.0", "rjieba 0.1.0"), (None, "a segmenter that is not named")])
+def test_words_cut_by_another_segmenter_are_refused(other: str | None, said: str) -> None:
+    """Token ids would not be those that the model learnt, under an id that says they are."""
+    tokenizer = train_tokenizer(WORD_TEXTS, min_count=1, tokens="words")
+    with pytest.raises(UserError, match=f"cut by {said}; {segmenter()} is installed"):
+        TextEncoder(BY_WORDS.model_copy(update={"segmenter": other}), tokenizer)

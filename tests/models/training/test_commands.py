@@ -12,6 +12,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.decision.policy import load_policy
+from models.preprocess.text import SPECIAL_TOKENS, segmenter
 from schemas.errors import ExitCode
 from stream.cli.main import run as reelsort
 
@@ -67,6 +68,18 @@ def test_from_videos_to_a_bundle(
     after = Bundle.load(bundle)
     assert load_policy(bundle / "policy.json", after.taxonomy).audit_rate == 0.5
     assert (after.encoder_id, after.policy_id != before.policy_id) == (before.encoder_id, True)
+    follows = (bundle / "CARD.md").read_text(encoding="utf-8")
+    assert follows.index("50% of what is accepted goes to people") > follows.index("## When it publishes")
+    assert "7% of what is accepted" not in follows
+    assert "| route, test split |" in card
+    assert "| route, test split |" not in follows  # nobody has counted what takes which route now
+    assert "Calibrated again since the card was written" in follows
+    assert follows.split("## When it publishes")[0] == card.split("## When it publishes")[0]
+    assert follows.split("## Limits")[1] == card.split("## Limits")[1]
+
+    assert reelsort(["calibrate", str(trained), *data, "--audit-rate", "0.5"]) == ExitCode.OK
+    assert reelsort(["export", str(trained), "--out", str(bundle)]) == ExitCode.BAD_INPUT
+    assert "was calibrated after it was evaluated" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,10 @@ def test_from_videos_to_a_bundle(
     [
         (["train", "--data", "nowhere", "--out", "run"], "manifest.jsonl cannot be read"),
         (["train", "--data", "nowhere", "--out", "run", "--preset", "huge"], "no preset huge"),
+        (
+            ["train", "--data", "nowhere", "--out", "run", "--arch", "zeroshot"],
+            "make its bundle with `reelsort zeroshot`",
+        ),
         (["evaluate", "nowhere", "--data", "nowhere"], "there is no folder nowhere"),
         (["calibrate", "nowhere", "--data", "nowhere"], "there is no folder nowhere"),
         (["export", "nowhere", "--out", "bundle"], "nowhere is not a training run"),
@@ -110,3 +127,20 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == ExitCode.BAD_INPUT
     assert "pip install 'reelsort[train]'" in ended.stderr
+
+
+def test_text_is_read_by_words_where_asked_and_the_bundle_says_so(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, bundle, data = tmp_path / "run", tmp_path / "bundle", ["--data", str(dataset), "--threads", "1"]
+    assert reelsort(["train", *data, "--out", str(run), "--epochs", "1", "--tokens", "words"]) == ExitCode.OK
+    assert reelsort(["calibrate", str(run), *data]) == ExitCode.OK
+    assert reelsort(["export", str(run), "--out", str(bundle)]) == ExitCode.OK
+    text = Bundle.load(bundle).manifest.text
+    assert (text.tokens, text.segmenter) == ("words", segmenter())
+    assert "| text | words at most: " in (bundle / "CARD.md").read_text(encoding="utf-8")
+    learnt = json.loads((bundle / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert any(len(token) > 1 for token in set(learnt) - set(SPECIAL_TOKENS))
+    capsys.readouterr()
+    assert reelsort(["evaluate", str(bundle), *data, "--format", "json"]) == ExitCode.OK
+    assert printed_json(capsys)["items"] == 16

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from models.training.dataset import InputSpec, fields_of, load_split, read_manif
 from models.training.decoded import decode_all
 from schemas.errors import UserError
 from schemas.taxonomy import default_taxonomy
+from stream.cli.progress import shown
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,36 @@ def test_a_broken_video_is_named_and_leaves_nothing_half_kept(bundle: Bundle, da
     assert not list((tmp_path / ".decoded").iterdir())
 
 
+def test_a_decoding_that_is_told_to_end_leaves_nothing(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    rows, manifest = rows_of(read_manifest(dataset), "validation")[:2], bundle.manifest
+    data = Path(shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns(".decoded")))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), shown():
+        decode_all(
+            data, rows, manifest.frame_plan, manifest.audio_plan, processes=1,
+            progress=lambda done, total: os.kill(os.getpid(), signal.SIGTERM),
+        )  # fmt: skip
+    assert not list((data / ".decoded").iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_killed_decoding_left_goes_with_the_next_and_what_a_living_one_makes_stays(
+    bundle: Bundle, dataset: Path, tmp_path: Path
+) -> None:
+    rows, manifest = rows_of(read_manifest(dataset), "validation")[:2], bundle.manifest
+    data = Path(shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns(".decoded")))
+    abandoned, living = (data / ".decoded" / f"making-{name}" for name in ("abandoned", "living"))
+    for folder in (abandoned, living):
+        folder.mkdir(parents=True)
+        (folder / "frames.npy").write_bytes(b"half of them")
+    held = os.open(living, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    decode_all(data, rows, manifest.frame_plan, manifest.audio_plan, processes=1)
+    os.close(held)
+    assert not abandoned.exists()
+    assert (living / "frames.npy").is_file()
+
+
 def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_manifest(tmp_path)
@@ -100,6 +134,9 @@ def test_bad_manifests_are_sentences(bundle: Bundle, dataset: Path, tmp_path: Pa
     (tmp_path / "manifest.jsonl").write_text(f'{lines[0]}\n{{"video_id": 3}}\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"line 2: video_id"):
         read_manifest(tmp_path)
+    (tmp_path / "manifest.jsonl").write_text(f"{lines[0]}\n\n{lines[0]}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 3: video \S+, revision 0, is in line 1 already"):
+        read_manifest(tmp_path)  # in two splits it would be judged by what it taught
     with pytest.raises(UserError, match="no labelled video in its unlabelled split"):
         load_split(dataset, "unlabelled", spec_of(bundle))
     (tmp_path / "manifest.jsonl").write_text(lines[0].replace('"label":"', '"label":"x'), encoding="utf-8")

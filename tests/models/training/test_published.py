@@ -11,7 +11,9 @@ import transformers
 from models.architectures import build
 from models.architectures.base import inputs_of
 from models.media.types import FramePlan
+from models.preprocess.text import with_tokens
 from models.towers.pretrained import image_weights
+from models.towers.text import TextTower
 from models.training import published
 from models.training.loop import Watcher
 from models.training.recipe import Recipe, load_recipe
@@ -77,6 +79,11 @@ def test_a_training_that_goes_on_does_not_begin_again(
     assert again.manifest == run.manifest
 
 
+def test_a_published_text_tower_is_not_read_by_words(start: Recipe) -> None:
+    with pytest.raises(UserError, match="word pieces of its own vocabulary, not words"):
+        published.resolve(start.model_copy(update={"text": with_tokens(start.text, "words")}))
+
+
 def test_an_architecture_without_the_tower_says_so(start: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "sizes_of", lambda name: {"text": int})
     for given, missing in (({"text_weights": None}, "vision"), ({"vision_weights": None}, "text")):
@@ -103,6 +110,18 @@ def test_a_video_encoder_begins_as_an_image_model(architecture: str, tmp_path: P
     assert config["video"]["tubelet"] == (1 if architecture == "frame_average" else 2)
     assert torch.equal(state["stack.blocks.1.mlp.0.weight"], weights["blocks.1.mlp.0.weight"])
     assert torch.equal(state["tubelets.projection.bias"], weights["stem.bias"])
+
+
+def test_every_member_of_an_ensemble_begins_with_the_published_text_tower(start: Recipe) -> None:
+    source = start.text_weights
+    recipe, _ = published.resolve(load_recipe("ensemble", "tiny", text_weights=source))
+    config = recipe.options | inputs_of(recipe.inputs, parent=(0, 0), n_level1=1, vocab=19, separator=4)
+    model = build("ensemble", config)
+    published.load(model, recipe)
+    words = transformers.BertModel.from_pretrained(source).embeddings.word_embeddings.weight[:19]
+    towers = [module for module in model.modules() if isinstance(module, TextTower)]
+    assert len(towers) == 3
+    assert all(torch.equal(tower.tokens.weight, words) for tower in towers)
 
 
 def test_clips_do_not_begin_as_clip(start: Recipe) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.architectures import build
+from models.architectures.base import Architecture
+from models.layers.heads import Answers
 from models.preprocess.text import SpecialIds
 from models.training.augment import shifted, without_modalities, without_tokens
 from models.training.dataset import Batch, load_split, read_manifest
@@ -97,6 +101,28 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     assert resumed.weights.read_bytes() == trained.weights.read_bytes()
 
 
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"no checkpoint"])
+def test_a_damaged_checkpoint_is_a_sentence(
+    dataset: Path, recipe: Recipe, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(dataset, run, recipe, seed=3, progresses=_watching([], end_after=1))
+    checkpoint = run / "checkpoint.safetensors"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(UserError, match=r"checkpoint.safetensors is damaged: "):
+        train(dataset, run, recipe, seed=3, progresses=_watching([]))
+    checkpoint.unlink()  # as it says
+    assert train(dataset, run, recipe, seed=3, progresses=_watching([])).weights.is_file()
+
+
+def test_damaged_weights_are_a_sentence(trained: Run, tmp_path: Path) -> None:
+    run = Run.load(Path(shutil.copytree(trained.folder, tmp_path / "run")))
+    run.weights.write_bytes(run.weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"model.safetensors is damaged: "):
+        run.model()
+
+
 def test_a_killed_distillation_goes_on_with_its_teacher(
     trained: Run, dataset: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -158,11 +184,33 @@ def test_an_epoch_depends_on_seed_and_number_alone(trained: Run, dataset: Path) 
 
     def targets(seed: int, epoch: int) -> list[int]:
         batches = training_batches(examples, recipe, seed=seed, epoch=epoch)
-        return [target for _, batch in batches for target in batch.tolist()]
+        return [target for _, index in batches for target in examples.targets[index].tolist()]
 
     assert targets(1, 1) == targets(1, 1)
     assert targets(1, 1) != targets(1, 2)
     assert targets(1, 1) != targets(2, 1)
+
+
+def test_draws_of_one_video_are_told_to_the_model(
+    dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Balance draws with repetition: an objective that holds rows against each other has to know them."""
+    told: list[list[int]] = []
+    plain = Architecture.training_answers
+
+    def listening(self: Architecture, *inputs: torch.Tensor, items: torch.Tensor) -> tuple[list[Answers], torch.Tensor]:
+        told.append(items.tolist())
+        return plain(self, *inputs, items=items)
+
+    monkeypatch.setattr(Architecture, "training_answers", listening)
+    short = recipe.model_copy(update={"epochs": 1, "balance": 1.0})
+    run = train(dataset, tmp_path / "run", short, seed=3, progresses=_watching([]))
+    examples = load_split(dataset, "train", run.spec)
+    drawn = [index for _, index in training_batches(examples, short, seed=3, epoch=1)]
+    assert any(len(set(each)) < len(each) for each in told)
+    for items, index in zip(told, drawn, strict=True):
+        ids = [examples.video_ids[place] for place in index]
+        assert [items.index(each) for each in items] == [ids.index(each) for each in ids]
 
 
 def test_the_learning_rate_rises_once_and_falls_to_nothing(recipe: Recipe) -> None:
@@ -273,6 +321,16 @@ def test_a_training_that_failed_before_it_began_leaves_its_folder_to_another(
     assert train(dataset, run, short, seed=3, progresses=_watching([])).weights.is_file()
     with pytest.raises(UserError, match="holds another training run"):
         train(dataset, run, recipe, seed=3, progresses=_watching([]))
+
+
+def test_what_could_not_be_exported_is_refused_before_anything_is_decoded(
+    dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    huge = recipe.model_copy(update={"options": recipe.options | {"width": 8192, "heads": 8, "layers": 3}})
+    undecoded = Progresses(lambda done, total: pytest.fail("decoded"), _watching([]).training)
+    with pytest.raises(UserError, match=r"the fusion graph would have \d+\.\d GB of weights; an ONNX file holds 2"):
+        train(dataset, tmp_path / "run", huge, seed=3, progresses=undecoded)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(dataset: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from models.runtimes.registry import runtimes
 from models.training.weights import load_weights
 from models.training.zeroshot import sentences
 from schemas.errors import ExitCode
-from schemas.taxonomy import Taxonomy
+from schemas.taxonomy import Taxonomy, default_taxonomy
 from stream.cli.main import run as reelsort
 from tests.support.bundles import tiny_taxonomy
 from tests.support.checkpoints import PIXELS, PROJECTION, SIZE, save_bert, save_chinese_clip, save_clip
@@ -158,3 +158,9 @@ def test_what_is_wrong_is_one_sentence(
         assert "fix:" in error
         assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_without_a_taxonomy_the_categories_are_those_that_ship(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    command = ["zeroshot", "--model", str(checkpoints["zh"]), "--out", str(tmp_path / "out"), "--threads", "1"]
+    assert reelsort(command) == ExitCode.OK
+    assert Bundle.load(tmp_path / "out").taxonomy == default_taxonomy()

@@ -1,5 +1,6 @@
 """Whatever goes wrong, a person sees a sentence and an exit code, never a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_a_defect_leaves_its_traceback_in_a_file(
 
 def test_a_wrong_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["down", "--no-such-option"]) == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("say", ["print('said')", "Console().print('said')"])
+def test_a_reader_that_has_gone_is_no_error(say: str) -> None:
+    script = (
+        "import sys\nfrom rich.console import Console\nfrom stream.cli import main\n"
+        f"main.build_app = lambda: lambda *arguments, **options: {say}\n"
+        "sys.exit(main.run([]))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == ExitCode.OK
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from models.architectures.base import Architecture, Inputs
+from models.architectures.parts import heads, text_tower
 from models.layers.audio import AudioConfig, AudioEncoder
-from models.layers.heads import Answers, Heads
+from models.layers.heads import Answers
 from models.layers.pooling import masked_mean
 from models.layers.vivit import VideoEncoder, VivitConfig
-from models.towers.text import TextConfig, TextTower
+from models.towers.text import TextConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +35,11 @@ class LateFusion(nn.Module):
         super().__init__()
         width, dropout = config.width, config.dropout
         self.audio = AudioEncoder(config.audio, mels=config.mels, length=config.audio_length, dropout=dropout)
-        self.text = TextTower(
-            config.text, vocab=config.vocab, separator=config.separator, fields=config.text_fields,
-            length=config.text_length, dropout=dropout,
-        )  # fmt: skip
+        self.text = text_tower(config.text, config, dropout=dropout)
         self.from_video = nn.Linear(video_dim, width)
         self.from_audio = nn.Linear(config.audio.width, width)
         self.from_text = nn.Linear(config.text.width, width)
-        self.heads = Heads(
-            width=3 * width, embedding_dim=2 * width, n_level1=config.n_level1, n_level2=config.n_level2,
-            dropout=dropout,
-        )  # fmt: skip
+        self.heads = heads(config, width=3 * width, embedding_dim=2 * width, dropout=dropout)
 
     def forward(
         self,
