@@ -16,6 +16,7 @@ import pytest
 
 from deploy.local.state import StackInfo
 from schemas.topics import TOPICS
+from stream.consumer import watchdog
 from stream.kafka import create_topics
 from stream.settings import DatabaseSettings, KafkaSettings, Settings
 from tests.support import databases, session_stack
@@ -24,6 +25,10 @@ from tests.support.kafka import await_leaders, delete
 hypothesis.settings.register_profile("reelsort", deadline=None)  # how busy a machine is fails no test
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)  # `make test-full`
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reelsort"))
+
+
+# a job in a thread of this process that leaves without a goodbye must not end the tests as if all had passed
+watchdog.EXIT_LEFT = watchdog.EXIT_STUCK
 
 
 def pytest_configure(config: pytest.Config) -> None:

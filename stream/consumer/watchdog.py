@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_STUCK = 70  # EX_SOFTWARE: an orchestrator restarts us
+EXIT_LEFT = 0
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +28,7 @@ def leave_without_goodbye(what: str, seconds: float) -> None:
     """For a call after which nothing is left to do: all is committed, and the group finds out by itself."""
     _log.warning("%s did not return within %.1f s: nothing is left to do, ending this process", what, seconds)
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(EXIT_LEFT)
 
 
 @contextmanager
