@@ -11,9 +11,11 @@ from typing import Any
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from psycopg import Connection
 
 from schemas.topics import TopicNames
 from stream.bench.stream_members import GROUP, Counted, Tally
+from stream.consumer.collector import collect_rarely
 from stream.consumer.runtime import ConsumerRuntime
 from stream.kafka import consumer_config, group_id
 from stream.rescore import job as rescore_job
@@ -24,7 +26,14 @@ from stream.store.session import connect
 from stream.store.work import LiveModel
 from stream.telemetry.health import Health
 
-_UPSERT = """
+_EACH = """
+INSERT INTO bench_floor AS e (video_id, revision, seq, plays, snapshot, received_at)
+VALUES (%s, %s, %s, %s, %s, now())
+ON CONFLICT (video_id, revision) DO UPDATE
+   SET seq = excluded.seq, plays = excluded.plays, snapshot = excluded.snapshot, received_at = excluded.received_at
+ WHERE (excluded.plays, excluded.seq) > (e.plays, e.seq)
+"""
+_BULK = """
 INSERT INTO bench_floor AS e (video_id, revision, seq, plays, snapshot, received_at)
 SELECT video_id, revision, seq, plays, snapshot, now()
   FROM unnest(%b::text[], %b::int4[], %b::int8[], %b::int8[], %b::json[]) AS k(video_id, revision, seq, plays, snapshot)
@@ -33,8 +42,37 @@ ON CONFLICT (video_id, revision) DO UPDATE
  WHERE (excluded.plays, excluded.seq) > (e.plays, e.seq)
 """
 
+Row = tuple[str, int, int, int, bytes]  # video_id, revision, seq, plays, the snapshot itself
 
-def floor(tally: Tally, settings: Settings, database: DatabaseSettings, topic: str, partitions: Sequence[int]) -> None:
+
+def upsert_each(connection: Connection[Any], rows: Sequence[Row]) -> None:
+    """As the driver offers it: one statement, many parameters, pipelined."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(_EACH, [(*row, value.decode()) for *row, value in rows])
+
+
+def upsert_in_bulk(connection: Connection[Any], rows: Sequence[Row]) -> None:
+    """As the job does it: one statement over arrays in binary."""
+    video_ids, revisions, seqs, plays, values = zip(*rows, strict=True)
+    columns = [
+        pg.text_column([*map(pg.text, video_ids)]),
+        pg.int4_column([*map(pg.int4, revisions)]),
+        pg.int8_column([*map(pg.int8, seqs)]),
+        pg.int8_column([*map(pg.int8, plays)]),
+        pg.json_column([*map(pg.data, values)]),
+    ]
+    with connection.transaction():
+        connection.execute(_BULK, columns)
+
+
+def floor(
+    tally: Tally,
+    settings: Settings,
+    database: DatabaseSettings,
+    topic: str,
+    partitions: Sequence[int],
+    upsert: Callable[[Connection[Any], Sequence[Row]], None],
+) -> None:
     """Consume, and upsert what each record says into one table, and do nothing else."""
     client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
     with connect(database, "bench-floor") as connection:
@@ -46,21 +84,13 @@ def floor(tally: Tally, settings: Settings, database: DatabaseSettings, topic: s
             if not messages:
                 continue
             tally.reads()
-            found: dict[tuple[str, int], tuple[int, int, bytes]] = {}
-            for message in messages:  # of one video the last one: a statement cannot write a row twice
+            newest: dict[tuple[str, int], Row] = {}  # of one video the last one: a statement cannot write a row twice
+            for message in messages:
                 value = message.value() or b""
                 event = orjson.loads(value)
-                found[event["video_id"], event["revision"]] = (event["seq"], event["plays"], value)
-            rows = sorted(found.items())
-            columns = [
-                pg.text_column([pg.text(video_id) for (video_id, _), _ in rows]),
-                pg.int4_column([pg.int4(revision) for (_, revision), _ in rows]),
-                pg.int8_column([pg.int8(seq) for _, (seq, _, _) in rows]),
-                pg.int8_column([pg.int8(plays) for _, (_, plays, _) in rows]),
-                pg.json_column([pg.data(value) for _, (_, _, value) in rows]),
-            ]
-            with connection.transaction():
-                connection.execute(_UPSERT, columns)
+                key = event["video_id"], event["revision"]
+                newest[key] = (*key, event["seq"], event["plays"], value)
+            upsert(connection, [newest[key] for key in sorted(newest)])
             client.commit(asynchronous=True)
             tally.stored(len(messages))
     client.close()
@@ -70,6 +100,7 @@ def job(tally: Tally, settings: Settings, model: LiveModel, shares: Path | None)
     """The rescore job as `reelsort serve` runs it. shares: where the seconds of each part go, which are then taken."""
     stop = threading.Event()
     spent = _timed() if shares else {}
+    collect_rarely()
     ConsumerRuntime(
         settings,
         group_id(settings, GROUP),

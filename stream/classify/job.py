@@ -5,7 +5,6 @@ records ─► Intake (read, look up, write down) ─► Analyzer ─► Committ
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +21,7 @@ from stream.classify.committer import Committer
 from stream.classify.hand import Hand
 from stream.classify.intake import Intake
 from stream.classify.stub import StubAnalyzer, stub_model
+from stream.consumer.collector import collect_rarely
 from stream.consumer.policy import StartPolicy
 from stream.consumer.records import Progress, Record, TopicPartition
 from stream.consumer.runtime import ConsumerRuntime
@@ -153,14 +153,6 @@ def subscribed(settings: Settings) -> list[str]:
     """The topics this job reads, by their actual names."""
     names = TopicNames(settings.kafka.topics)
     return [names.actual(topic) for topic in SUBSCRIBED]
-
-
-def collect_rarely() -> None:
-    """Thousands of inputs are in hand at once and free themselves when they land: the cyclic collector, which looks at
-    all of them after every 700 new objects, finds nothing and took a third of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
 
 
 def _consume(settings: Settings, analyzer: Analyzer, model: LiveModel, stop: threading.Event, health: Health) -> None:

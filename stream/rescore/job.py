@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import psycopg
 
@@ -20,6 +21,7 @@ from schemas.events import AuthorProfile, EngagementSnapshot
 from schemas.topics import AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS, TopicNames
 from schemas.wire import BadEvent, decode_event, traceparent_of
 from stream.classify.outage import Outage
+from stream.consumer.collector import collect_rarely
 from stream.consumer.policy import StartPolicy
 from stream.consumer.records import Progress, Record, TopicPartition
 from stream.consumer.runtime import ConsumerRuntime
@@ -42,20 +44,17 @@ CLOSE_S = 2.0
 
 
 class RescoreJob:
-    """stream.consumer.records.Job: a few threads gather a batch in turn, write it and report it.
-
-    Transactions may overlap: the row locks of the videos put what concerns one video in order, and what comes of it
-    does not depend on that order.
+    """stream.consumer.records.Job: each of a few threads reads, writes and reports the records of its share of keys, in
+    the order in which they came. So snapshots of one video never wait for each other's locks.
     """
 
     def __init__(self, settings: Settings, model: LiveModel) -> None:
         self._settings = settings.rescore
         self._names = TopicNames(settings.kafka.topics)
         self._stopping = threading.Event()
-        self._arrivals: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        self._arrivals: list[queue.SimpleQueue[Record]] = [queue.SimpleQueue() for _ in range(WRITERS)]
         self._unfinished = 0  # records taken and not yet reported, guarded by _changed
         self._changed = threading.Condition()
-        self._gathering = threading.Lock()
         self._overdue = Overdue(settings)
         rules = review_rules(settings)
 
@@ -64,9 +63,12 @@ class RescoreJob:
 
         self._threads = [
             threading.Thread(
-                target=self._run, args=(Writer(settings.database, transaction),), name=f"rescore-{number}", daemon=True
+                target=self._run,
+                args=(arrivals, Writer(settings.database, transaction)),
+                name=f"rescore-{number}",
+                daemon=True,
             )
-            for number in range(WRITERS)
+            for number, arrivals in enumerate(self._arrivals)
         ]
 
     def start(self, progress: Progress) -> None:
@@ -78,7 +80,7 @@ class RescoreJob:
         with self._changed:
             self._unfinished += len(records)
         for record in records:
-            self._arrivals.put(record)
+            self._arrivals[crc32(record.key or b"") % WRITERS].put(record)
 
     def drain(self, partitions: Collection[TopicPartition], deadline: float) -> None:
         """All that is in hand, whatever its partition: batches mix them, and one takes milliseconds."""
@@ -95,13 +97,11 @@ class RescoreJob:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _run(self, writer: Writer) -> None:
+    def _run(self, arrivals: queue.SimpleQueue[Record], writer: Writer) -> None:
         outage = Outage(self._progress, self._stopping)
         try:
             while not self._stopping.is_set():
-                with self._gathering:
-                    records = self._gather()
-                if records:
+                if records := self._gather(arrivals):
                     self._handle(records, writer, outage)
                 if self._overdue.is_due():
                     outage.through(writer.session, self._overdue.sweep)
@@ -111,15 +111,21 @@ class RescoreJob:
         finally:
             writer.close()
 
-    def _gather(self) -> list[Record]:
+    def _gather(self, arrivals: queue.SimpleQueue[Record]) -> list[Record]:
+        """What is there, up to a batch; a half-full one waits a moment for more."""
         try:
-            records = [self._arrivals.get(timeout=0.2)]
+            records = [arrivals.get(timeout=0.2)]
         except queue.Empty:
             return []
         until = time.monotonic() + self._settings.commit_linger_ms / 1000
         while len(records) < self._settings.commit_batch:
             try:
-                records.append(self._arrivals.get(timeout=max(0.0, until - time.monotonic())))
+                records.append(arrivals.get_nowait())
+                continue
+            except queue.Empty:
+                pass
+            try:
+                records.append(arrivals.get(timeout=max(0.0, until - time.monotonic())))
             except queue.Empty:
                 break
         return records
@@ -191,6 +197,7 @@ def run(settings: Settings, stop: threading.Event, health: Health) -> None:
     loaded.met()
     if model.policy.signals is None:
         _log.warning("%s weighs no signals: evidence is kept, labels stay those of content alone", model.name)
+    collect_rarely()
     names = TopicNames(settings.kafka.topics)
     runtime = ConsumerRuntime(
         settings,

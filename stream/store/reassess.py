@@ -32,7 +32,7 @@ WAIVED = frozenset({Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET})
 """People were asked once and did not answer: the same doubt does not ask them again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: one is made for every video, and frozen ones cost three times as much
 class Labelled:
     """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
     whatever is published of them; reasons: why; waiting: of its open task; trigger: why it is looked at again."""
