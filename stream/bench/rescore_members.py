@@ -15,7 +15,6 @@ from psycopg import Connection
 
 from schemas.topics import TopicNames
 from stream.bench.stream_members import GROUP, Counted, Tally
-from stream.consumer.collector import collect_rarely
 from stream.consumer.runtime import ConsumerRuntime
 from stream.kafka import consumer_config, group_id
 from stream.rescore import job as rescore_job
@@ -100,7 +99,6 @@ def job(tally: Tally, settings: Settings, model: LiveModel, shares: Path | None)
     """The rescore job as `reelsort serve` runs it. shares: where the seconds of each part go, which are then taken."""
     stop = threading.Event()
     spent = _timed() if shares else {}
-    collect_rarely()
     ConsumerRuntime(
         settings,
         group_id(settings, GROUP),

@@ -20,9 +20,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import UserError
-from stream.classify.job import ClassifyJob, collect_rarely, subscribed
+from stream.classify.job import ClassifyJob, subscribed
 from stream.classify.stub import StubAnalyzer
 from stream.consumer import records as consumer
+from stream.consumer.collector import collect_rarely
 from stream.consumer.runtime import ConsumerRuntime
 from stream.kafka import consumer_config, group_id
 from stream.serve import die_with
