@@ -12,7 +12,7 @@ import numpy as np
 
 from models.decision.answers import BoolArray, best_answers, in_audit_sample
 from models.decision.probabilities import DoubleArray, IntArray, Probabilities, joint_logits, normalised
-from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, signal_scores
+from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, content_beside, signal_scores
 from models.decision.types import (
     ContentAnswer,
     Decision,
@@ -58,10 +58,11 @@ def posterior(evidences: Sequence[Evidence], policy: Policy, head: SignalHead, m
     )
     scores = signal_scores(head, evidences, policy.parent)
     informed: BoolArray = np.asarray(scores.present.any(axis=0))
-    joint = np.where(informed[:, None], head.content * content + scores.values.sum(axis=0), content)
     rows = np.arange(len(evidences))
 
     said = best_answers(normalised(content.copy(), policy), policy)
+    beside = np.where(informed[:, None], content_beside(head, content, said.level2), content)
+    joint = np.where(informed[:, None], beside + scores.values.sum(axis=0), content)
     probabilities = normalised(joint.copy(), policy)
     best = best_answers(probabilities, policy)
     level1, moved1 = _moved(np.log(np.maximum(probabilities.level1, _TINY)), said.level1, best.level1, margin)
@@ -73,7 +74,7 @@ def posterior(evidences: Sequence[Evidence], policy: Policy, head: SignalHead, m
     next_best = rest.argmax(axis=1)
     lead = level2_probability - np.maximum(rest[rows, next_best], 0.0)  # the whole probability where nothing is next
     other = np.where(moved2, said.level2, next_best)
-    gains = np.concatenate((scores.values, np.where(informed, head.content - 1.0, 0.0)[None, :, None] * content[None]))
+    gains = np.concatenate((scores.values, (beside - content)[None]))
     return Posterior(
         probabilities=probabilities,
         level1=level1,

@@ -182,26 +182,26 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """What a person reads."""
-    accuracy, answers = (Table(box=None, pad_edge=False) for _ in range(2))
+    accuracy, answers, labels = (Table(box=None, pad_edge=False) for _ in range(3))
     for table, columns in (
         (accuracy, ("ambiguous half", "clear half", "all")),
-        (answers, ("ECE", "by chance", "pooled", "by chance", "published", "wrong of it")),
+        (answers, ("ECE", "by chance", "pooled", "by chance")),
+        (labels, ("published", "wrong of it")),
     ):
         table.add_column("level 2 by content and …", no_wrap=True)
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
     for view, halves in result["accuracy"].items():
         accuracy.add_row(_NAMES.get(view, view), *(_say(halves[half]) for half in ("ambiguous", "clear", "all")))
-    for view, ece in result["ece"].items():
+    for view, name in _NAMES.items():
         answers.add_row(
-            _NAMES.get(view, view),
-            _say(ece),
+            name,
+            _say(result["ece"][view]),
             f"{result['ece_by_chance'][view][0]:.3f}",
             f"{result['ece_pooled'][view]:.3f}",
             f"{result['ece_pooled_by_chance'][view]:.3f}",
-            _say(result["published"][view]),
-            _say(result["published_wrong"][view]),
         )
+        labels.add_row(name, _say(result["published"][view]), _say(result["published_wrong"][view]))
     gain = Table(box=None, pad_edge=False)
     gain.add_column("accuracy gained", no_wrap=True)
     gain.add_column("points", justify="right")
@@ -212,10 +212,15 @@ def tables(result: dict[str, Any]) -> list[Table]:
     brigade.add_column("share", justify="right")
     for what, share in result["brigade"].items():
         brigade.add_row(what, _say(share))
-    return [accuracy, gain, answers, brigade]
+    return [accuracy, gain, answers, labels, brigade]
 
 
-_NAMES = {"content": "nothing else", "author": "the author", "both": "the author and engagement"}
+_NAMES = {
+    "content": "nothing else",
+    "author": "the author",
+    "engagement": "engagement",
+    "both": "the author and engagement",
+}
 
 
 def _say(spread: Spread) -> str:

@@ -74,7 +74,7 @@ def test_results_come_back_from_their_file_and_make_a_table(worth: Worth, tmp_pa
     assert result["gain"]["all: authors of other videos"] == (0.0, 0.0)
     # two sets of the same videos: chance makes less of twice as many
     assert 0.0 < result["ece_pooled_by_chance"]["both"] < result["ece_by_chance"]["both"][0]
-    assert [table.row_count for table in tables(result)] == [6, len(result["gain"]), 4, 5]
+    assert [table.row_count for table in tables(result)] == [6, len(result["gain"]), 4, 4, 5]
 
 
 def test_shuffling_moves_one_kind_of_signal_alone() -> None:
