@@ -1,8 +1,8 @@
 """The signal head: a log-linear opinion pool of what is known besides the content (Genest and Zidek 1986).
 
-log P(j | all) = content * log P(j | content) + sum over groups of s_group(j) + constant, for level-2 classes j of
-level-1 class c = parent(j). With lift(n, A, b)_c = log((n_c + A b_c) / ((N + A) b_c)), N = sum(n), which is 0 where
-N = 0 and grows with every n_c:
+log P(j | all) = content * log P(j | content) - content_top [j = the content's answer] + sum over groups of s_group(j)
++ constant, for level-2 classes j of level-1 class c = parent(j). With lift(n, A, b)_c = log((n_c + A b_c) /
+((N + A) b_c)), N = sum(n), which is 0 where N = 0 and grows with every n_c:
 
     history    weight * lift(soft counts of the author's earlier videos)
     vertical   (weight + verified's) [c = main vertical]
@@ -86,6 +86,13 @@ def features(evidences: Sequence[Evidence], n_level1: int) -> Features:
         audience=audience,
         completion=completion,
     )
+
+
+def content_beside(head: SignalHead, content: DoubleArray, said: IntArray) -> DoubleArray:
+    """[B, C2]: what content says where signals are there. content: [B, C2] joint_logits(); said: [B], its answers."""
+    weighed = head.content * content
+    weighed[np.arange(len(said)), said] -= head.content_top
+    return np.asarray(weighed)
 
 
 def signal_scores(head: SignalHead, evidences: Sequence[Evidence], parent: IntArray) -> Scores:

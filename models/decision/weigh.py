@@ -23,7 +23,7 @@ from models.decision.content import (
     routes,
 )
 from models.decision.probabilities import DoubleArray, IntArray, Probabilities, normalised
-from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, signal_scores
+from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, content_beside, signal_scores
 from models.decision.types import (
     ContentAnswer,
     Decision,
@@ -70,10 +70,11 @@ def _posterior(
 ) -> Posterior:
     scores = signal_scores(head, evidences, policy.parent)
     informed: BoolArray = np.asarray(scores.present.any(axis=0))
-    joint = np.where(informed[:, None], head.content * content.joint + scores.values.sum(axis=0), content.joint)
     rows = np.arange(len(evidences))
 
     said = content.answers
+    beside = np.where(informed[:, None], content_beside(head, content.joint, said.level2), content.joint)
+    joint = np.where(informed[:, None], beside + scores.values.sum(axis=0), content.joint)
     probabilities = normalised(joint.copy(), policy)
     best = best_answers(probabilities, policy)
     level1, moved1 = _moved(np.log(np.maximum(probabilities.level1, _TINY)), said.level1, best.level1, margin)
@@ -85,9 +86,7 @@ def _posterior(
     next_best = rest.argmax(axis=1)
     lead = level2_probability - np.maximum(rest[rows, next_best], 0.0)  # the whole probability where nothing is next
     other = np.where(moved2, said.level2, next_best)
-    weight = np.where(informed, head.content - 1.0, 0.0)
-    gains = scores.values[:, rows, level2] - scores.values[:, rows, other]
-    of_content = weight * content.joint[rows, level2] - weight * content.joint[rows, other]
+    gains = np.concatenate((scores.values, (beside - content.joint)[None]))
     return Posterior(
         probabilities=probabilities,
         level1=level1,
@@ -98,7 +97,7 @@ def _posterior(
         clear=(policy.parent[level2] == level1) & (lead >= policy.min_margin),
         informed=informed,
         moved=moved1 | moved2,
-        contributions=np.concatenate((gains, of_content[None])),
+        contributions=gains[:, rows, level2] - gains[:, rows, other],
         other=other,
         best=best,
     )

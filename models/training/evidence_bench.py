@@ -15,7 +15,7 @@ import numpy as np
 
 from models.decision.decide import decide_many
 from models.decision.types import Decision, EngagementEvidence, Evidence, Policy, Route
-from models.training.metrics import expected_calibration_error
+from models.training.metrics import calibration_error_by_chance, expected_calibration_error
 from models.training.signal_items import Item
 
 VIEWS = ("content", "author", "engagement", "both")
@@ -35,8 +35,10 @@ class Worth:
     """One test set. accuracy: by VIEWS, and "other authors", "other engagement". confidence, right: of each answer, by
     VIEWS; published: share of videos whose level 2 is published, and how much of that is wrong.
 
-    brigade_flips: of the labels published before, the share that a brigade turned into another one; brigade_answers:
-    of all videos, the share whose answer, published or not, became what the brigade says.
+    brigade_flips: of the level-2 labels published before, the share that a brigade turned into another one;
+    brigade_level1_flips: the same of level-1 labels, published with level 2 or alone; brigade_withheld: of the level-2
+    labels published before, the share that no longer is; brigade_answers: of all videos, the share whose answer,
+    published or not, became what the brigade says.
     """
 
     seed: int
@@ -46,6 +48,8 @@ class Worth:
     right: dict[str, list[bool]]
     published: dict[str, tuple[float, float]]
     brigade_flips: float
+    brigade_level1_flips: float
+    brigade_withheld: float
     brigade_answers: float
     brigade_published: float  # of all videos: newly published as what the brigade says
 
@@ -97,7 +101,6 @@ def measure(tests: Judged, policy: Policy, other_authors: Policy, other_engageme
     truth = np.array([item.target for item in tests.items])
     named = np.array(tests.named)
     before, after = published(honest), published(attacked)
-    standing = before >= 0
     answers, turned = _answers(honest), _answers(attacked)
     return Worth(
         seed=tests.seed,
@@ -106,16 +109,23 @@ def measure(tests: Judged, policy: Policy, other_authors: Policy, other_engageme
         confidence={view: [each.level2_probability for each in decided[view]] for view in VIEWS},
         right={view: (_answers(decided[view]) == truth).tolist() for view in VIEWS},
         published={view: _published(decided[view], truth) for view in VIEWS},
-        brigade_flips=float(((after >= 0) & (after != before))[standing].mean()) if standing.any() else 0.0,
+        brigade_flips=_flipped(before, after),
+        brigade_level1_flips=_flipped(published_level1(honest), published_level1(attacked)),
+        brigade_withheld=_share((after < 0)[before >= 0]),
         brigade_answers=float(((turned != answers) & (turned == named)).mean()),
         brigade_published=float(((after == named) & (before != named)).mean()),
     )
 
 
 def calibration_error(results: Sequence[Worth], view: str) -> float:
-    """Over all videos of all test sets: of few videos, chance alone makes an error of some hundredths."""
+    """Over all videos of all test sets."""
     confidence = np.concatenate([each.confidence[view] for each in results])
     return expected_calibration_error(confidence, np.concatenate([each.right[view] for each in results]))
+
+
+def calibration_error_of_chance(results: Sequence[Worth], view: str) -> float:
+    """What calibration_error() would be on average, were every answer right as often as its probability says."""
+    return calibration_error_by_chance(np.concatenate([each.confidence[view] for each in results]))
 
 
 def shuffled(items: Sequence[Item], seed: int, *, authors: bool) -> list[Item]:
@@ -129,6 +139,21 @@ def shuffled(items: Sequence[Item], seed: int, *, authors: bool) -> list[Item]:
 def published(decisions: Sequence[Decision]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """[N]: the level-2 class in force, -1 where none is."""
     return np.array([each.level2 if each.route is Route.ACCEPT else -1 for each in decisions], np.int64)
+
+
+def published_level1(decisions: Sequence[Decision]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """[N]: the level-1 class in force, -1 where none is."""
+    return np.array([-1 if each.route is Route.REVIEW else each.level1 for each in decisions], np.int64)
+
+
+def _flipped(
+    before: np.ndarray[tuple[int], np.dtype[np.int64]], after: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> float:
+    return _share(((after >= 0) & (after != before))[before >= 0])
+
+
+def _share(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> float:
+    return float(flags.mean()) if len(flags) else 0.0
 
 
 def _attacked(evidences: Sequence[Evidence], brigaded: Sequence[EngagementEvidence | None]) -> list[Evidence]:

@@ -52,6 +52,19 @@ def expected_calibration_error(confidence: DoubleArray, right: NDArray[np.bool_]
     return float(np.abs(gap).sum() / len(confidence))
 
 
+def calibration_error_by_chance(confidence: DoubleArray, bins: int = 15, draws: int = 200) -> float:
+    """What expected_calibration_error() is on average of answers that are right exactly as often as they say.
+
+    It is above 0, as few items in a bin are never right by just the share they should be, and falls with the root of
+    the items: a measured error means something by what it is above this. The same for equal confidences.
+    """
+    rng = np.random.default_rng(0)
+    made = (
+        expected_calibration_error(confidence, rng.random(len(confidence)) < confidence, bins) for _ in range(draws)
+    )
+    return float(np.mean(list(made)))
+
+
 @dataclass(frozen=True, slots=True)
 class RiskPoint:
     """If the `coverage` most confident share were accepted: the share of them that would be wrong."""

@@ -1,7 +1,8 @@
 """The signal head's weights: maximum likelihood with a ridge towards content alone, chosen by cross-validation.
 
 Minimised over weights w >= 0 and pseudo-counts A is the mean over videos of -log P(class | evidence at some moment)
-plus penalty / 2 * (sum of w^2 + (content - 1)^2) plus a weak pull of log A to where it starts.
+plus penalty / 2 * (sum of w^2 + (content - 1)^2), content_top being one of the w, plus a weak pull of log A to where it
+starts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ Numbers = dict[str, float]
 # where the search starts; a weight of 0 is where it ends for signals that say nothing
 _START: Numbers = {
     "content": 1.0,
+    "content_top": 0.2,
     "history_weight": 0.5,
     "history_pseudo": 2.0,
     "vertical_weight": 0.5,
@@ -164,10 +166,11 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
         + audience_weight * audience.value
     )
     joint = numbers["content"] * samples.content + level1[:, policy.parent] + numbers["comments_weight"] * said
+    rows, said_alone = np.arange(len(samples)), samples.content.argmax(axis=1)
+    joint[rows, said_alone] -= numbers["content_top"]
     joint -= joint.max(axis=1, keepdims=True)
     share = np.exp(joint)
     total = share.sum(axis=1, keepdims=True)
-    rows = np.arange(len(samples))
     weight = samples.weight / samples.weight.sum()
     loss = -(weight * (joint[rows, samples.target] - np.log(total[:, 0]))).sum()
 
@@ -179,6 +182,7 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
     vertical_slope = (by_level1 * seen.vertical).sum(axis=1)
     return float(loss), {
         "content": float((by_level2 * samples.content).sum()),
+        "content_top": -float(by_level2[rows, said_alone].sum()),
         "history_weight": float((by_level1 * history.value).sum()),
         "history_pseudo": numbers["history_weight"] * float((by_level1 * history.slope).sum()),
         "vertical_weight": float(vertical_slope.sum()),

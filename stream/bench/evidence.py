@@ -29,6 +29,16 @@ MARGIN = 0.7
 CONFIDENCE = 0.95
 HEADS = ("signals", "other authors", "other engagement")  # the second and third learn from other videos'
 
+# what is claimed of them: accuracy in one view above that in another, of a half or of all videos
+GAINS = {
+    "ambiguous half: the author": ("author", "content", "ambiguous"),
+    "ambiguous half: engagement besides": ("both", "author", "ambiguous"),
+    "clear half: the author": ("author", "content", "clear"),
+    "clear half: both": ("both", "content", "clear"),
+    "all: authors of other videos": ("other authors", "content", "all"),
+    "all: engagement of other videos": ("other engagement", "content", "all"),
+}
+
 Spread = tuple[float, float]  # mean, standard deviation over seeds
 
 
@@ -41,7 +51,7 @@ def _bench(
     bundle: Annotated[Path | None, typer.Option(help="Whose content answers count; without, the demo bundle.")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Test sets.")] = 3,
     train: Annotated[int, typer.Option(min=100, help="Videos that the head learns from.")] = 2500,
-    test: Annotated[int, typer.Option(min=50, help="Videos of each test set.")] = 1000,
+    test: Annotated[int, typer.Option(min=50, help="Videos of each test set.")] = 2000,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -79,6 +89,7 @@ def _bench(
     console = Console(highlight=False)
     for each in tables(result):
         console.print(each)
+        console.print()
 
 
 def _policies(out: Path, bundle: Path, train: int, threads: int, progress: Progress) -> list[Policy]:
@@ -122,8 +133,12 @@ def _policies(out: Path, bundle: Path, train: int, threads: int, progress: Progr
 
 
 def report(results: Sequence[Worth]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of every figure; ece_pooled: over the videos of all of them."""
-    from models.training.evidence_bench import calibration_error
+    """Mean and standard deviation over seeds of every figure; ece_pooled: over the videos of all of them.
+
+    gain: of accuracy, each seed's own. by_chance: what the calibration error would be, were the answers calibrated
+    perfectly; it depends on the number of videos alone, more or less.
+    """
+    from models.training.evidence_bench import calibration_error, calibration_error_of_chance
 
     first = results[0]
     return {
@@ -137,12 +152,24 @@ def report(results: Sequence[Worth]) -> dict[str, Any]:
             }
             for view in first.accuracy
         },
+        "gain": {
+            name: _spread(
+                [getattr(each.accuracy[after], half) - getattr(each.accuracy[before], half) for each in results]
+            )
+            for name, (after, before, half) in GAINS.items()
+        },
         "ece": {view: _spread([each.ece(view) for each in results]) for view in first.confidence},
+        "ece_by_chance": {
+            view: _spread([calibration_error_of_chance([each], view) for each in results]) for view in first.confidence
+        },
         "ece_pooled": {view: calibration_error(results, view) for view in first.confidence},
+        "ece_pooled_by_chance": {view: calibration_error_of_chance(results, view) for view in first.confidence},
         "published": {view: _spread([each.published[view][0] for each in results]) for view in first.published},
         "published_wrong": {view: _spread([each.published[view][1] for each in results]) for view in first.published},
         "brigade": {
             "published labels that flip": _spread([each.brigade_flips for each in results]),
+            "published level-1 labels that flip": _spread([each.brigade_level1_flips for each in results]),
+            "published labels that are withheld": _spread([each.brigade_withheld for each in results]),
             "videos newly published as what it says": _spread([each.brigade_published for each in results]),
             "answers, published or not, that become what it says": _spread([each.brigade_answers for each in results]),
         },
@@ -155,26 +182,45 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """What a person reads."""
-    accuracy = Table(box=None, pad_edge=False)
-    accuracy.add_column("level 2 by content and …", no_wrap=True)
-    for column in ("ambiguous half", "clear half", "all", "ECE", "pooled", "published", "wrong of it"):
-        accuracy.add_column(column, justify="right")
+    accuracy, answers, labels = (Table(box=None, pad_edge=False) for _ in range(3))
+    for table, columns in (
+        (accuracy, ("ambiguous half", "clear half", "all")),
+        (answers, ("ECE", "by chance", "pooled", "by chance")),
+        (labels, ("published", "wrong of it")),
+    ):
+        table.add_column("level 2 by content and …", no_wrap=True)
+        for column in columns:
+            table.add_column(column, justify="right", no_wrap=True)
     for view, halves in result["accuracy"].items():
-        ece, published, wrong = (result[name].get(view) for name in ("ece", "published", "published_wrong"))
-        pooled = result["ece_pooled"].get(view)
-        accuracy.add_row(
-            {"content": "nothing else", "author": "the author", "both": "the author and engagement"}.get(view, view),
-            *(_say(halves[half]) for half in ("ambiguous", "clear", "all")),
-            "" if ece is None else _say(ece),
-            "" if pooled is None else f"{pooled:.3f}",
-            *("" if each is None else _say(each) for each in (published, wrong)),
+        accuracy.add_row(_NAMES.get(view, view), *(_say(halves[half]) for half in ("ambiguous", "clear", "all")))
+    for view, name in _NAMES.items():
+        answers.add_row(
+            name,
+            _say(result["ece"][view]),
+            f"{result['ece_by_chance'][view][0]:.3f}",
+            f"{result['ece_pooled'][view]:.3f}",
+            f"{result['ece_pooled_by_chance'][view]:.3f}",
         )
+        labels.add_row(name, _say(result["published"][view]), _say(result["published_wrong"][view]))
+    gain = Table(box=None, pad_edge=False)
+    gain.add_column("accuracy gained", no_wrap=True)
+    gain.add_column("points", justify="right")
+    for what, (mean, deviation) in result["gain"].items():
+        gain.add_row(what, f"{100 * mean:+.1f} ± {100 * deviation:.1f}")
     brigade = Table(box=None, pad_edge=False)
     brigade.add_column("5 % of viewers name one wrong class", no_wrap=True)
     brigade.add_column("share", justify="right")
     for what, share in result["brigade"].items():
         brigade.add_row(what, _say(share))
-    return [accuracy, brigade]
+    return [accuracy, gain, answers, labels, brigade]
+
+
+_NAMES = {
+    "content": "nothing else",
+    "author": "the author",
+    "engagement": "engagement",
+    "both": "the author and engagement",
+}
 
 
 def _say(spread: Spread) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -19,6 +20,7 @@ from stream.cli.options import Format, FormatOption
 from stream.cli.records import opened, storable
 from stream.review.categories import search
 from stream.review.desk import Desk
+from stream.review.export import LeftOut, export
 from stream.review.queue import Answer, OpenTask, open_tasks, task_of, waiting
 from stream.review.show import settled_line
 from stream.settings import load_settings
@@ -150,6 +152,33 @@ def _undo(
         typer.echo(orjson.dumps({"video_id": video, "verdict": "undo"} | settled._asdict()))
     else:
         Console(highlight=False, soft_wrap=True).print(f"taken back; {settled_line(settled, hand.taxonomy)}")
+
+
+@app.command("export")
+def _export(
+    file: Annotated[Path, typer.Argument(help="Where the lines go (JSONL); an older file is replaced.")],
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """What people said, with logits and evidence, for `reelsort train-signals --decisions`. Audit samples stay out."""
+    settings = load_settings()
+    model = at_hand(settings).model
+    with opened(settings, "review") as connection:
+        written, left_out = export(connection, model, file)
+    if output is Format.JSON:
+        typer.echo(orjson.dumps({"written": written, "left_out": {each.value: left_out[each] for each in LeftOut}}))
+        return
+    typer.echo(f"{written} decisions in {file}")
+    for each, words in _LEFT_OUT.items():
+        if left_out[each]:
+            typer.echo(f"{left_out[each]} left out: {words}")
+
+
+_LEFT_OUT = {
+    LeftOut.AUDIT: "audit samples, which measure and do not teach",
+    LeftOut.TAXONOMY: "of another taxonomy than the bundle at hand",
+    LeftOut.LEVEL1: "level 1 alone, where level 2 could not be told",
+    LeftOut.LOGITS: "no stored logits of this bundle's encoder (REELSORT_INFERENCE__BUNDLE names the bundle)",
+}
 
 
 def _at_the_desk(reviewer: str, escalated: bool) -> None:

@@ -27,6 +27,7 @@ def make_head(n_level1: int, n_level2: int, **changes: Any) -> SignalHead:
     """A head that heeds every group, with n-gram weights drawn by a fixed seed."""
     fields: dict[str, Any] = {
         "content": 1.0,
+        "content_top": 0.0,
         "base": np.full(n_level1, 1 / n_level1),
         "audience_base": np.full(n_level1, 1 / n_level1),
         "history_weight": 1.0,
@@ -74,6 +75,7 @@ def informed_policies(draw: st.DrawFn) -> Policy:
         policy.n_level1,
         n_level2,
         content=draw(st.sampled_from([1.0, 0.7, 1.2])),
+        content_top=draw(st.sampled_from([0.0, 0.4])),
         history_weight=draw(weights),
         vertical_weight=draw(weights),
         interests_weight=draw(weights),

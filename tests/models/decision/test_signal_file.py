@@ -45,6 +45,16 @@ def test_what_training_saves_is_what_decisions_use(tmp_path: Path, taxonomy: Tax
     assert sorted(file.name for file in tmp_path.iterdir()) == ["policy.json", "signals.npz"]
 
 
+def test_a_head_of_before_the_contents_answer_was_weighed_is_read_as_one_that_does_not(
+    tmp_path: Path, taxonomy: Taxonomy
+) -> None:
+    path = write(tmp_path, taxonomy).with_name("signals.npz")
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "content_top"}
+    np.savez(path, allow_pickle=False, **arrays)
+    assert load_signal_head(path, taxonomy).content_top == 0.0
+
+
 def test_equal_heads_are_equal_files_and_another_head_another_policy(tmp_path: Path, taxonomy: Taxonomy) -> None:
     path = write(tmp_path, taxonomy)
     first, identity = path.with_name("signals.npz").read_bytes(), policy_identity(path)

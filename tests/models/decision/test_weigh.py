@@ -72,7 +72,10 @@ def test_contributions_add_up_to_the_shift_of_the_log_odds(case: tuple[Policy, l
     for n, (evidence, decision) in enumerate(zip(batch, decide_many(batch, policy), strict=True)):
         content = joint_logits([evidence.content.level1_logits], [evidence.content.level2_logits], policy)[0]
         scores = signal_scores(head, [evidence], policy.parent)
-        whole = head.content * content + scores.values[:, 0].sum(axis=0) if scores.present.any() else content
+        whole = content
+        if scores.present.any():
+            whole = head.content * content + scores.values[:, 0].sum(axis=0)
+            whole[decide(evidence, replace(policy, signals=None)).level2] -= head.content_top
         answer, other = decision.level2, int(found.other[n])
         shift = (whole[answer] - whole[other]) - (content[answer] - content[other])
         assert sum(gain for _, gain in decision.contributions) == pytest.approx(shift, abs=1e-9)
@@ -151,6 +154,19 @@ def test_an_author_settles_what_content_leaves_open() -> None:
     agreed = decided(DOUBTFUL, author=COOK)
     assert (agreed.level2, agreed.moved) == (0, False)
     assert agreed.level2_probability > alone.level2_probability
+
+
+def test_the_contents_answer_counts_less_beside_signals_and_only_there() -> None:
+    """By just so many nats against every other class, whose odds among themselves stay as they are."""
+    plain, wary = (with_signals(make_policy(PARENT), content_top=top, content=1.0) for top in (0.0, 0.4))
+    for author, less in ((COOK, 0.4), (None, 0.0)):
+        evidence = make_evidence(LEANING, [0.0, 0.0])._replace(author=author)
+        before, after = (
+            np.log(posterior([evidence], each, each.signals.head, 1.0).probabilities.level2[0])  # type: ignore[union-attr]
+            for each in (plain, wary)
+        )
+        shift = after - before
+        assert shift[1:] - shift[0] == pytest.approx([less] * 3)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from models.training.metrics import (
+    calibration_error_by_chance,
     expected_calibration_error,
     level_scores,
     mean_metric,
@@ -56,6 +58,17 @@ def test_calibration_error_by_hand() -> None:
     right = np.array([True, True, True, False, True, False])
     # two bins are in use: four items at 0.95 of which 3/4 are right, two at 0.55 of which 1/2 are
     assert expected_calibration_error(confidence, right) == pytest.approx((4 * 0.20 + 2 * 0.05) / 6)
+
+
+@pytest.mark.parametrize("items", [1, 20, 1000])
+def test_chance_alone_makes_the_mean_deviation_of_a_binomial(items: int) -> None:
+    """All answers in one bin: the error is |share right - probability|, whose mean is known."""
+    hits = np.arange(items + 1)
+    expected = float((stats.binom.pmf(hits, items, 0.7) * np.abs(hits / items - 0.7)).sum())
+    spread = float(stats.binom.std(items, 0.7)) / items
+    found = calibration_error_by_chance(np.full(items, 0.7), draws=400)
+    assert found == pytest.approx(expected, abs=5 * spread / 400**0.5)
+    assert found == calibration_error_by_chance(np.full(items, 0.7), draws=400)
 
 
 def test_certainty_falls_into_the_last_bin() -> None:

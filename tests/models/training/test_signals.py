@@ -124,7 +124,7 @@ def test_the_gradient_is_the_slope_of_the_loss(learnt: list[Item]) -> None:
     samples = samples_of(items, grams, loud_texts(grams, comments_in(learnt), 10), POLICY)
     assert samples is not None
     bases = Bases(level1=np.array([0.4, 0.6]), audience=np.array([0.7, 0.3]))
-    head = make_head(2, 4, content=0.9, audience_pseudo=30.0)
+    head = make_head(2, 4, content=0.9, content_top=0.3, audience_pseudo=30.0)
     _, slope = loss_and_gradient(samples, numbers := {name: getattr(head, name) for name in _NUMBERS}, bases, POLICY)
     for name in _NUMBERS:
         step = 1e-5
@@ -135,6 +135,7 @@ def test_the_gradient_is_the_slope_of_the_loss(learnt: list[Item]) -> None:
 
 _NUMBERS = (
     "content",
+    "content_top",
     "history_weight",
     "history_pseudo",
     "vertical_weight",
@@ -154,7 +155,7 @@ def test_the_loss_is_what_decisions_make_of_the_evidence(learnt: list[Item]) -> 
     from models.decision.weigh import posterior
 
     grams = fit_grams(comments_in(learnt), 4, 1e-3, buckets=BUCKETS)
-    numbers = {name: getattr(make_head(2, 4, content=0.9), name) for name in _NUMBERS}
+    numbers = {name: getattr(make_head(2, 4, content=0.9, content_top=0.3), name) for name in _NUMBERS}
     bases = Bases(level1=np.array([0.4, 0.6]), audience=np.array([0.7, 0.3]))
     samples = samples_of(learnt[:30], grams, [()] * 4, POLICY)
     assert samples is not None

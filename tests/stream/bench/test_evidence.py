@@ -56,6 +56,8 @@ def test_accuracy_is_of_the_answers_in_each_half(worth: Worth) -> None:
 def test_what_a_brigade_turned_over_is_counted_among_published_labels_and_answers(worth: Worth) -> None:
     assert worth.published["both"] == (1.0, 0.25)
     assert worth.brigade_flips == 0.25
+    assert worth.brigade_level1_flips == 0.25
+    assert worth.brigade_withheld == 0.0
     assert worth.brigade_answers == 0.25
     assert worth.brigade_published == 0.25
 
@@ -68,9 +70,11 @@ def test_results_come_back_from_their_file_and_make_a_table(worth: Worth, tmp_pa
     assert result["accuracy"]["author"]["ambiguous"] == (0.5, 0.0)
     assert result["brigade"]["published labels that flip"] == (0.125, pytest.approx(0.1768, abs=1e-4))
     assert result["ece_pooled"]["both"] == pytest.approx(calibration_error([worth], "both"))
-    accuracy, brigade = tables(result)
-    assert accuracy.row_count == 6
-    assert brigade.row_count == 3
+    assert result["gain"]["ambiguous half: the author"] == (0.5, 0.0)
+    assert result["gain"]["all: authors of other videos"] == (0.0, 0.0)
+    # two sets of the same videos: chance makes less of twice as many
+    assert 0.0 < result["ece_pooled_by_chance"]["both"] < result["ece_by_chance"]["both"][0]
+    assert [table.row_count for table in tables(result)] == [6, len(result["gain"]), 4, 4, 5]
 
 
 def test_shuffling_moves_one_kind_of_signal_alone() -> None:
