@@ -121,6 +121,7 @@ class SignalsSettings(_Group):
 
     generation: Annotated[int, Field(ge=0, lt=2**22)] = 0
     batch: Annotated[int, Field(ge=1)] = 2000  # actions of one round at most: one write for each video in it
+    linger_s: Annotated[float, Field(ge=0.0)] = 0.5  # how long a round that is not full waits for more actions
     debounce_s: Annotated[float, Field(ge=0.0)] = 10.0  # at most one snapshot of a video in this time
     late_s: Annotated[float, Field(ge=0.0)] = 300.0  # what changed without crossing a threshold is told by then
     expire_after_h: Annotated[float, Field(gt=0.0)] = 720.0  # a video without actions for this long is forgotten

@@ -88,26 +88,28 @@ class SignalsJob:
         """Concurrency 1, in order, and no offset is acknowledged that an earlier one does not precede: Faust may commit
         past a gap of unacknowledged ones (faust-streaming#606).
 
-        A round is whatever has come while the last one was written. Faust's own take() is not for us: an event that
+        A round is whatever has come while the last one was written, and a moment more: the more actions of one video
+        it holds, the fewer writes. It is taken from the channel, as Faust's own take() is not for us: an event that
         arrives while a round is handed over was seen to be replaced by a later one.
         """
         # raw: what is no action is ours to count, where Faust would crash its agent
         topic = self._app.topic(self._topic, key_serializer="raw", value_serializer="raw", allow_empty=True)
 
         async def actions(stream: StreamT[bytes]) -> None:
-            await self._guarded(partial(self._read, cast(Stream[bytes], cast(Stream[bytes], stream).noack())))
+            await self._guarded(partial(self._read, cast(ChannelT[bytes], cast(Stream[bytes], stream).channel)))
             await asyncio.Event().wait()  # a failure ends the job: an agent that returns is started again
 
         self._app.agent(topic, name="actions", concurrency=1)(actions)
 
-    async def _read(self, stream: Stream[bytes]) -> None:
-        waiting = cast(ChannelT[bytes], stream.channel).queue
-        events: list[EventT[Any]] = []
-        async for event in stream.events():
-            events.append(event)
-            if len(events) >= self._settings.signals.batch or waiting.empty():
-                taken, events = events, []
-                await self._worker.take(taken)
+    async def _read(self, channel: ChannelT[bytes]) -> None:
+        batch, linger_s = self._settings.signals.batch, self._settings.signals.linger_s
+        while True:
+            events: list[EventT[Any]] = [await channel.get()]
+            if channel.queue.qsize() < batch - 1:
+                await asyncio.sleep(linger_s)
+            while len(events) < batch and not channel.empty():
+                events.append(channel.queue.get_nowait())
+            await self._worker.take(events)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         metrics.REBALANCES.labels("revoked").inc()
