@@ -105,8 +105,11 @@ class SignalsJob:
         batch, linger_s = self._settings.signals.batch, self._settings.signals.linger_s
         while True:
             events: list[EventT[Any]] = [await channel.get()]
+            recovery = self._worker.recoveries
             if channel.queue.qsize() < batch - 1:
                 await asyncio.sleep(linger_s)
+            if recovery != self._worker.recoveries:
+                continue  # read beside the changelog: it is read again
             while len(events) < batch and not channel.empty():
                 events.append(channel.queue.get_nowait())
             await self._worker.take(events)
@@ -118,9 +121,10 @@ class SignalsJob:
 
     async def _recovered(self) -> None:
         async def take_over() -> None:
-            # until Faust is done: what is read by then is thrown away, and read again
+            # until Faust is done; what was read by now is thrown away, and read again
             consumer = cast(Consumer, self._app.consumer)
             consumer.stop_flow()
+            self._app.flow_control.clear()
             actions = [tp for tp in consumer.assignment() if tp.topic == self._topic]
             begin = await consumer.seek_to_committed() if actions else {}
             ends = await consumer.highwaters(*actions)

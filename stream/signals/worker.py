@@ -57,6 +57,7 @@ class Worker:
         self._newest_ms: dict[int, int] = {}  # partition -> event time its videos have come to
         self._complained_at = 0.0
         self.read: dict[int, int] = {}  # partition -> offset after the newest action of which all is durable
+        self.recoveries = 0  # what was read before the last one is not to be taken
         self.something_changed = asyncio.Event()
 
     @property
@@ -94,6 +95,7 @@ class Worker:
             self._agenda.restart(dirty, time.monotonic())
             self.read = {tp.partition: offset for tp, offset in begin.items()}
             self._owned = frozenset(self.read)
+            self.recoveries += 1
         self.something_changed.set()
 
     # --- effects
