@@ -58,7 +58,7 @@ bundle: .venv/.dev ## make the committed model bundle again: data, training, cal
 
 bench: .venv/.dev ## every benchmark beside its peers; figures as JSON in var/bench
 	mkdir -p var/bench
-	for name in stream decode infer signals; do \
+	for name in stream decode infer signals rescore; do \
 	  $(BIN)/reelsort bench $$name --format json > var/bench/$$name.json || exit 1; done
 
 lock: | $(UV) ## resolve pyproject.toml's ranges into the lock files
