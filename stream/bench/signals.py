@@ -1,8 +1,8 @@
 """`reelsort bench signals`: one worker of the signals job beside a naive one, in one run on a real Kafka.
 
 Both count the same actions into the same table with the same rules. The naive worker handles an event at a time, as
-Faust's own examples do: a write to the table for each. The job groups what has come while it wrote, and writes once a
-video. The floor only reads: what Faust takes to hand an event over. They alternate, and ratios are taken round by
+Faust's own examples do: a write to the table for each. The job takes what has come from the stream's channel, and
+writes once a video. The floor only reads, as a stream hands events over. They alternate, and ratios are taken round by
 round. The first round is not counted. Processor time is what counts where others use the machine.
 
 With `--memory` the job alone runs, on a time-compressed stream whose videos come, are seen for a while and expire; its
@@ -68,7 +68,7 @@ def _bench(
     else:
         typer.echo(f"job    {result['job_actions_per_s']:>8,} actions/s")
         typer.echo(f"naive  {result['naive_actions_per_s']:>8,} actions/s: a table write for each")
-        typer.echo(f"floor  {result['floor_actions_per_s']:>8,} actions/s: Faust alone, nothing is done")
+        typer.echo(f"floor  {result['floor_actions_per_s']:>8,} actions/s: a stream of Faust's, nothing is done")
         typer.echo(
             f"ratio_to_naive {result['ratio_to_naive']:.2f}, of processor time {result['cpu_ratio_to_naive']:.2f}"
         )
@@ -111,8 +111,8 @@ def run(settings: Settings, actions: int, videos: int, repeats: int, console: Co
         "ratios": [round(ratio, 3) for ratio in ratios],
         "cpu_us_per_action": {name: round(found, 1) for name, found in cost.items()},
         "cpu_ratio_to_naive": round(cost["naive"] / cost["job"], 3),
-        "bound_by": f"one core: of {cost['job']:.0f} µs an action Faust takes {cost['floor']:.0f} to hand it over, "
-        "the rest is parsing, counting and one write a video",
+        "bound_by": f"one core: {cost['job']:.0f} µs an action for fetching, parsing, counting and one write a video; "
+        f"a stream of Faust's that hands events over one by one, and does nothing, takes {cost['floor']:.0f}",
     }
 
 
