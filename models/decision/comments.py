@@ -25,13 +25,11 @@ def gram_buckets(comment: str, buckets: int) -> IntArray:
     return _grams([_plain(comment)], buckets)[1]
 
 
-def votes(comments: Sequence[str], grams: NDArray[np.float16], base: DoubleArray) -> DoubleArray:
-    """[C2]: the comments' votes, of one in sum each. grams: [buckets, C2]; a blank comment has none."""
-    return np.asarray(votes_of([comments], grams, base)[0])
-
-
 def votes_of(videos: Sequence[Sequence[str]], grams: NDArray[np.float16], base: DoubleArray) -> DoubleArray:
-    """[B, C2]: votes() of each video's comments, to the last bit, at a fraction of the cost each."""
+    """[B, C2]: the votes of each video's comments, of one in sum for each comment; a blank one has none.
+
+    grams: [buckets, C2]. Every video's are the same to the last bit, whatever the batch.
+    """
     total = np.zeros((len(videos), grams.shape[1]))
     places: dict[str, int] = {}
     said = [

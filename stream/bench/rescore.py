@@ -18,14 +18,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from psycopg import Connection
 from rich.console import Console
@@ -36,14 +34,14 @@ from schemas.events import AuthorProfile, EngagementSnapshot, VideoPublished
 from schemas.topics import ENGAGEMENT_SNAPSHOTS, TOPICS, TopicNames
 from schemas.wire import encode_event
 from stream.bench.rescore_members import Row, floor, job, upsert_each, upsert_in_bulk
-from stream.bench.scratch import own_stack, scratch_database
+from stream.bench.scratch import ConfiguredOption, scratch_database, send_all, servers
 from stream.bench.stream_members import GROUP, is_balanced, seconds_of
 from stream.classify.stub import LEVEL1, StubAnalyzer, stub_model
 from stream.cli.options import Format, FormatOption
 from stream.consumer.records import Record
 from stream.kafka import admin_config, create_topics, group_id, producer_config
 from stream.rescore.job import SUBSCRIBED, review_rules
-from stream.settings import DatabaseSettings, Settings, load_settings
+from stream.settings import DatabaseSettings, Settings
 from stream.store import registry, rescore, transaction
 from stream.store.session import connect
 from stream.store.work import Analysed, Batch, Input, Observed, Origin
@@ -63,15 +61,12 @@ def _bench(
     videos: Annotated[int, typer.Option(min=100, help="Videos with a label.")] = 10_000,
     snapshots: Annotated[int, typer.Option(min=1, help="Snapshots of each.")] = 4,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of floors and job.")] = 3,
-    configured: Annotated[
-        bool, typer.Option("--configured", help="Use the configured servers, not a local stack of its own.")
-    ] = False,
+    configured: ConfiguredOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Snapshots a second of the rescore job, and of the floor: consume and upsert into one table."""
     console = Console(stderr=True, highlight=False)
-    with ExitStack() as cleanup:
-        settings = load_settings() if configured else cleanup.enter_context(own_stack())
+    with servers(configured) as settings:
         result = run(settings, videos=videos, snapshots=snapshots, repeats=repeats, console=console)
     if output is Format.JSON:
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
@@ -208,17 +203,11 @@ def _snapshots(count: int, times: int) -> Iterator[EngagementSnapshot]:
 
 def _publish(settings: Settings, count: int, times: int) -> None:
     topic = TopicNames(settings.kafka.topics).actual(ENGAGEMENT_SNAPSHOTS)
-    client = Producer(producer_config(settings, "bench"))
-    for number, snapshot in enumerate(_snapshots(count, times)):
-        event = encode_event(snapshot, ce_id=f"{number}", source="/bench", time=snapshot.window_end)
-        while True:
-            try:
-                client.produce(topic, event.value, event.key, headers=[*event.headers])
-                break
-            except BufferError:
-                client.poll(0.1)
-        client.poll(0)
-    client.flush()
+    events = (
+        encode_event(snapshot, ce_id=f"{number}", source="/bench", time=snapshot.window_end)
+        for number, snapshot in enumerate(_snapshots(count, times))
+    )
+    send_all(producer_config(settings, "bench"), topic, events)
 
 
 def _floor(settings: Settings, count: int, upsert: Callable[[Connection[Any], Sequence[Row]], None]) -> float:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from psycopg import Connection
 
 from schemas.topics import TopicNames
-from stream.bench.stream_members import GROUP, Counted, Tally
+from stream.bench.stream_members import GROUP, Counted, Tally, batches
 from stream.consumer.runtime import ConsumerRuntime
-from stream.kafka import consumer_config, group_id
+from stream.kafka import group_id
 from stream.rescore import job as rescore_job
 from stream.settings import DatabaseSettings, Settings
 from stream.store import encoding as pg
@@ -73,16 +72,8 @@ def floor(
     upsert: Callable[[Connection[Any], Sequence[Row]], None],
 ) -> None:
     """Consume, and upsert what each record says into one table, and do nothing else."""
-    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
     with connect(database, "bench-floor") as connection:
-        tally.is_ready()
-        tally.start.wait()
-        client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-        while not tally.finished.is_set():
-            messages = client.consume(settings.rescore.commit_batch, 0.2)
-            if not messages:
-                continue
-            tally.reads()
+        for messages in batches(tally, settings, topic, partitions, settings.rescore.commit_batch):
             newest: dict[tuple[str, int], Row] = {}  # of one video the last one: a statement cannot write a row twice
             for message in messages:
                 value = message.value() or b""
@@ -90,9 +81,6 @@ def floor(
                 key = event["video_id"], event["revision"]
                 newest[key] = (*key, event["seq"], event["plays"], value)
             upsert(connection, [newest[key] for key in sorted(newest)])
-            client.commit(asynchronous=True)
-            tally.stored(len(messages))
-    client.close()
 
 
 def job(tally: Tally, settings: Settings, model: LiveModel, shares: Path | None) -> None:

@@ -1,19 +1,28 @@
-"""Servers and databases of a benchmark, gone when it ends."""
+"""Servers and databases of a benchmark, gone when it ends, and what it sends."""
 
 from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated
 
 import psycopg
+import typer
+from confluent_kafka import Producer
 from psycopg import sql
 from pydantic import SecretStr
 
 from deploy.local import stack
+from schemas.wire import EncodedEvent
+from stream.kafka import Config
 from stream.settings import DatabaseSettings, Settings, load_settings
+
+ConfiguredOption = Annotated[
+    bool, typer.Option("--configured", help="Use the configured servers, not a local stack of its own.")
+]
 
 
 @contextmanager
@@ -27,6 +36,11 @@ def own_stack() -> Iterator[Settings]:
             yield plain.model_copy(update={"kafka": kafka, "database": DatabaseSettings(dsn=SecretStr(info.dsn))})
         finally:
             stack.down(Path(folder))
+
+
+def servers(configured: bool) -> AbstractContextManager[Settings]:
+    """Settings of the servers to measure on."""
+    return nullcontext(load_settings()) if configured else own_stack()
 
 
 @contextmanager
@@ -51,3 +65,20 @@ def scratch_database(settings: Settings, template: DatabaseSettings | None = Non
     finally:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def send_all(config: Config, topic: str, events: Iterable[EncodedEvent]) -> int:
+    """Returns the bytes of their values once Kafka has them."""
+    client = Producer(config)
+    total = 0
+    for event in events:
+        while True:
+            try:
+                client.produce(topic, event.value, event.key, headers=[*event.headers])
+                break
+            except BufferError:
+                client.poll(0.1)
+        client.poll(0)
+        total += len(event.value)
+    client.flush()
+    return total

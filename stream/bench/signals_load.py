@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-
-from confluent_kafka import Producer
 
 from schemas.events import EngagementAction
 from schemas.topics import ENGAGEMENT_ACTIONS, TOPICS, TopicNames
-from schemas.wire import encode_event
+from schemas.wire import EncodedEvent, encode_event
+from stream.bench.scratch import send_all
 from stream.kafka import create_topics, producer_config
 from stream.settings import Settings
 
@@ -33,7 +32,10 @@ def publish(settings: Settings, plays: Iterable[tuple[str, datetime]]) -> None:
     """A play for each (video_id, when). Returns once Kafka has them."""
     topic = TopicNames(settings.kafka.topics).actual(ENGAGEMENT_ACTIONS)
     # uncompressed: unpacking is not what is measured
-    client = Producer(producer_config(settings, "bench") | {"compression.type": "none"})
+    send_all(producer_config(settings, "bench") | {"compression.type": "none"}, topic, _events(plays))
+
+
+def _events(plays: Iterable[tuple[str, datetime]]) -> Iterator[EncodedEvent]:
     for number, (video_id, when) in enumerate(plays):
         action = EngagementAction(
             action_id=f"{number}",
@@ -46,12 +48,4 @@ def publish(settings: Settings, plays: Iterable[tuple[str, datetime]]) -> None:
             viewer_vertical=("food", "pets", "cars", "games")[number % 4],
             occurred_at=when,
         )
-        event = encode_event(action, ce_id=f"{number}", source="/bench", time=when)
-        while True:
-            try:
-                client.produce(topic, event.value, event.key, headers=[*event.headers])
-                break
-            except BufferError:
-                client.poll(0.1)
-        client.poll(0)
-    client.flush()
+        yield encode_event(action, ce_id=f"{number}", source="/bench", time=when)

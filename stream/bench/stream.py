@@ -17,28 +17,27 @@ from __future__ import annotations
 import os
 import statistics
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
 import typer
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from rich.console import Console
 
 from schemas.events import VideoPublished
 from schemas.topics import TOPICS, VIDEO_PUBLISHED, TopicNames
-from schemas.wire import encode_event
-from stream.bench.scratch import own_stack, scratch_database
+from schemas.wire import EncodedEvent, encode_event
+from stream.bench.scratch import ConfiguredOption, scratch_database, send_all, servers
 from stream.bench.stream_members import GROUP, floor, is_balanced, job, seconds_of
 from stream.classify.job import SUBSCRIBED
 from stream.classify.stub import stub_model
 from stream.cli.options import Format, FormatOption
 from stream.kafka import admin_config, create_topics, group_id, producer_config
-from stream.settings import ClassifySettings, Settings, load_settings
+from stream.settings import ClassifySettings, Settings
 from stream.store import registry
 from stream.store.session import connect
 
@@ -57,15 +56,12 @@ def _bench(
         int | None, typer.Option(min=1, max=PARTITIONS, help="Consumers, of all three (default: one a core).")
     ] = None,
     commit_batch: Annotated[int, typer.Option(min=1, help="Records a transaction, of all three.")] = 1000,
-    configured: Annotated[
-        bool, typer.Option("--configured", help="Use the configured servers, not a local stack of its own.")
-    ] = False,
+    configured: ConfiguredOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Events a second of the classify job with a stub model, and of the floor: consume and COPY to one table."""
     console = Console(stderr=True, highlight=False)
-    with ExitStack() as cleanup:
-        settings = load_settings() if configured else cleanup.enter_context(own_stack())
+    with servers(configured) as settings:
         result = run(
             settings,
             events=events,
@@ -156,8 +152,10 @@ class Repeat:
 def _publish(settings: Settings, count: int) -> int:
     """Events as an upload service sends them; returns the bytes of their values."""
     topic = TopicNames(settings.kafka.topics).actual(VIDEO_PUBLISHED)
-    client = Producer(producer_config(settings, "bench"))
-    total = 0
+    return send_all(producer_config(settings, "bench"), topic, _events(count))
+
+
+def _events(count: int) -> Iterator[EncodedEvent]:
     begun = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(count):
         video = VideoPublished(
@@ -173,17 +171,7 @@ def _publish(settings: Settings, count: int) -> int:
             language="zh",
             duration_s=15.0 + number % 45,
         )
-        event = encode_event(video, ce_id=f"{number}", source="/bench", time=video.published_at)
-        total += len(event.value)
-        while True:
-            try:
-                client.produce(topic, event.value, event.key, headers=[*event.headers])
-                break
-            except BufferError:
-                client.poll(0.1)
-        client.poll(0)
-    client.flush()
-    return total
+        yield encode_event(video, ce_id=f"{number}", source="/bench", time=video.published_at)
 
 
 def _floor(settings: Settings, count: int, members: int, filler: int) -> float:

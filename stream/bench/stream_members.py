@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing.process import BaseProcess
@@ -16,7 +16,7 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import UserError
@@ -125,23 +125,31 @@ def floor(
 ) -> None:
     """Consume and COPY key, value and `filler` bytes of each record, and do nothing else."""
     rests = [os.urandom(filler) for _ in range(FILLERS)]
-    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
     copy_in = "COPY bench_floor (key, value, rest) FROM STDIN (FORMAT BINARY)"
     with connect(database, "bench-floor") as connection:
-        tally.is_ready()
-        tally.start.wait()
-        client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-        while not tally.finished.is_set():
-            messages = client.consume(settings.classify.commit_batch, 0.2)
-            if not messages:
-                continue
-            tally.reads()
+        for messages in batches(tally, settings, topic, partitions, settings.classify.commit_batch):
             with connection.transaction(), connection.cursor() as cursor, cursor.copy(copy_in) as copy:
                 copy.set_types(["bytea"] * 3)
                 for message, rest in zip(messages, cycle(rests)):
                     copy.write_row((message.key(), message.value(), rest))
-            client.commit(asynchronous=True)
-            tally.stored(len(messages))
+
+
+def batches(
+    tally: Tally, settings: Settings, topic: str, partitions: Sequence[int], most: int
+) -> Iterator[list[Message]]:
+    """What a floor consumes, from the common start on. A batch counts as stored when the next one is asked for."""
+    client = Consumer(consumer_config(settings, "bench-floor") | {"group.protocol": "classic"})
+    tally.is_ready()
+    tally.start.wait()
+    client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+    while not tally.finished.is_set():
+        messages = client.consume(most, 0.2)
+        if not messages:
+            continue
+        tally.reads()
+        yield messages
+        client.commit(asynchronous=True)
+        tally.stored(len(messages))
     client.close()
 
 

@@ -120,11 +120,6 @@ class RescoreJob:
         until = time.monotonic() + self._settings.commit_linger_ms / 1000
         while len(records) < self._settings.commit_batch:
             try:
-                records.append(arrivals.get_nowait())
-                continue
-            except queue.Empty:
-                pass
-            try:
                 records.append(arrivals.get(timeout=max(0.0, until - time.monotonic())))
             except queue.Empty:
                 break

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision.comments import gram_buckets, votes
+from models.decision.comments import gram_buckets, votes_of
 from models.decision.decide import decide
 from models.decision.probabilities import joint_logits, normalised
 from models.decision.signal_head import GROUPS, lift, signal_scores
@@ -94,7 +94,7 @@ def test_no_burst_of_comments_goes_beyond_the_bound(burst: list[str], seed: int)
 def test_every_comment_has_one_vote(comments: list[str]) -> None:
     head = make_head(3, 5)
     spoken = sum(bool(comment.split()) for comment in comments)
-    found = votes(comments, head.comment_grams, head.comment_base)
+    (found,) = votes_of([comments], head.comment_grams, head.comment_base)
     assert (found >= 0.0).all()
     assert abs(found.sum() - spoken) < 1e-9
 
