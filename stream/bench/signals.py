@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -24,13 +23,13 @@ import orjson
 import typer
 from rich.console import Console
 
-from deploy.local import stack
 from stream.bench import signals_memory
+from stream.bench.scratch import own_stack
 from stream.bench.signals_load import BEGUN, own_topics, publish
 from stream.bench.signals_members import floor, job, naive
 from stream.bench.stream_members import Tally, seconds_of
 from stream.cli.options import Format, FormatOption
-from stream.settings import Settings, load_settings
+from stream.settings import Settings
 
 NAME = "signals"
 Work = Callable[[Tally, Settings, str], None]
@@ -54,7 +53,9 @@ def _bench(
 ) -> None:
     """Actions a second of one signals worker, and of a naive one; or its memory over time."""
     console = Console(stderr=True, highlight=False)
-    with _own_stack() as settings:
+    with own_stack() as found:
+        kafka = found.kafka.model_copy(update={"options": {}})  # meant for another cluster
+        settings = found.model_copy(update={"kafka": kafka})
         if memory:
             result = signals_memory.run(settings, actions or 2_000_000, videos or 100_000, console)
         else:
@@ -124,16 +125,3 @@ def measure(settings: Settings, work: Work, actions: int, label: str) -> tuple[f
         arguments = (settings.model_copy(update={"kafka": kafka}), str(file))
         seconds = seconds_of(work, [arguments], actions, lambda _: True)
         return seconds, float(file.read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _own_stack() -> Iterator[Settings]:
-    with tempfile.TemporaryDirectory(prefix="reelsort-bench-") as folder:
-        info = stack.up(Path(folder))
-        try:
-            plain = load_settings()
-            yield plain.model_copy(
-                update={"kafka": plain.kafka.model_copy(update={"bootstrap": info.bootstrap, "options": {}})}
-            )
-        finally:
-            stack.down(Path(folder))
