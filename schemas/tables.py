@@ -156,7 +156,6 @@ class CurrentLabel(Table):
     published_at: Mapped[datetime]
     taxonomy_id: Mapped[str]
     model_id: Mapped[str]
-    evidence: Mapped[dict[str, Any]]  # the newest that was seen, also where it moved nothing
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # what a reviewer last said of this video, of whichever revision; null where nobody did or it was taken back
     human_revision: Mapped[int | None] = mapped_column(Integer)

@@ -29,6 +29,7 @@ def explanation(history: History, model: LiveModel | None) -> Plain:
         "decisions": [_decision(row, history) for row in history.decisions],
         "tasks": _tasks(history),
         "label": None if history.label is None else _without(history.label, "video_id"),
+        "known": history.known,
         "pending": [_pending(row) for row in history.pending],
         "dead_letters": [_letter(row) for row in history.letters],
     }

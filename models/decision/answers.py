@@ -32,7 +32,7 @@ class Answers:
     top_classes: IntArray
     top_probabilities: DoubleArray
 
-    def at(self, rows: Sequence[int]) -> Answers:
+    def at(self, rows: Sequence[int] | IntArray) -> Answers:
         """Those rows alone."""
         return Answers(*(getattr(self, each.name)[rows] for each in fields(Answers)))
 

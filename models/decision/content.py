@@ -32,7 +32,7 @@ class ByContent:
         """Of what is published, or would be at level 1."""
         return np.where(self.accept, self.answers.level2_probability, self.answers.level1_probability)
 
-    def at(self, rows: Sequence[int]) -> ByContent:
+    def at(self, rows: Sequence[int] | IntArray) -> ByContent:
         """Those rows alone."""
         return ByContent(
             joint=self.joint[rows],

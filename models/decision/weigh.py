@@ -103,8 +103,52 @@ def _posterior(
     )
 
 
-def weigh(evidences: Sequence[Evidence], content: ByContent, policy: Policy, rules: SignalRules) -> list[Decision]:
-    """The decisions of videos about which something is known, from what content alone decides of them."""
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What signals and content decide of a batch, in arrays [B]; decisions() tells it in full."""
+
+    evidences: Sequence[Evidence]
+    policy: Policy
+    content: ByContent
+    found: Posterior
+    accept: BoolArray
+    accept_level1: BoolArray
+    threshold: DoubleArray
+    audit: Sequence[bool]
+    reasons: IntArray  # bits
+    called: BoolArray  # people, by reports or a conflict
+
+    def decisions(self, wanted: Sequence[int]) -> list[Decision]:
+        """Of those rows, in that order. Where no signal speaks, they are those of content alone."""
+        rows = np.fromiter(wanted, np.int64, len(wanted))
+        found, content = self.found, self.content.at(rows)
+        accept, accept_level1, informed = self.accept[rows], self.accept_level1[rows], found.informed[rows]
+        level1_probability, level2_probability = found.level1_probability[rows], found.level2_probability[rows]
+        columns = zip(  # in the order of Decision's fields
+            routes(accept, accept_level1),
+            found.level1[rows].tolist(),
+            found.level2[rows].tolist(),
+            np.where(accept, level2_probability, level1_probability).tolist(),
+            level1_probability.tolist(),
+            level2_probability.tolist(),
+            found.margin[rows].tolist(),
+            map(paired, found.best.top_classes[rows].tolist(), found.best.top_probabilities[rows].tolist()),
+            self.threshold[rows].tolist(),
+            [self.audit[row] for row in wanted],
+            _REASONS[self.reasons[rows]].tolist(),
+            _content_answers(content),
+            found.moved[rows].tolist(),
+            map(_explained, informed.tolist(), found.contributions[:, rows].T.tolist()),
+            strict=True,
+        )
+        decisions = list(map(Decision._make, columns))
+        for n in np.flatnonzero(~(informed | self.called[rows])).tolist():
+            (decisions[n],) = content_decisions(content.at([n]), [self.evidences[wanted[n]]], self.policy)
+        return decisions
+
+
+def weigh(evidences: Sequence[Evidence], content: ByContent, policy: Policy, rules: SignalRules) -> Weighed:
+    """Signals beside what content alone decides of each video. A video without any is decided by its content."""
     found = _posterior(evidences, content, policy, rules.head, rules.margin)
     level2_threshold = _thresholds(found.informed, rules.level2_thresholds, policy.level2_thresholds, found.level2)
     level1_threshold = _thresholds(found.informed, rules.level1_thresholds, policy.level1_thresholds, found.level1)
@@ -116,28 +160,18 @@ def weigh(evidences: Sequence[Evidence], content: ByContent, policy: Policy, rul
     accept, accept_level1 = supported2 & ~called, supported1 & ~called
     audit = audited(evidences, accept | accept_level1, policy)
     tail = ~supported2 & is_tail(found.level2, policy)
-    reasons = bits(~sure2, ~found.clear, tail, accept, np.asarray(audit), *calls)
-    columns = zip(  # in the order of Decision's fields
-        routes(accept, accept_level1),
-        found.level1.tolist(),
-        found.level2.tolist(),
-        np.where(accept, found.level2_probability, found.level1_probability).tolist(),
-        found.level1_probability.tolist(),
-        found.level2_probability.tolist(),
-        found.margin.tolist(),
-        map(paired, found.best.top_classes.tolist(), found.best.top_probabilities.tolist()),
-        np.where(accept, level2_threshold, level1_threshold).tolist(),
-        audit,
-        _REASONS[reasons].tolist(),
-        _content_answers(content),
-        found.moved.tolist(),
-        map(_explained, found.informed.tolist(), found.contributions.T.tolist()),
-        strict=True,
+    return Weighed(
+        evidences=evidences,
+        policy=policy,
+        content=content,
+        found=found,
+        accept=accept,
+        accept_level1=accept_level1,
+        threshold=np.where(accept, level2_threshold, level1_threshold),
+        audit=audit,
+        reasons=bits(~sure2, ~found.clear, tail, accept, np.asarray(audit), *calls),
+        called=called,
     )
-    decisions = list(map(Decision._make, columns))
-    for n in np.flatnonzero(~(found.informed | called)).tolist():
-        (decisions[n],) = content_decisions(content.at([n]), [evidences[n]], policy)
-    return decisions
 
 
 _TINY = float(np.finfo(np.float64).tiny)

@@ -107,7 +107,7 @@ _PARTS: Sequence[tuple[Any, str, str]] = (
     (rescore, "read_labelled", "read labels and evidence"),
     (rescore, "reassess", "decide again"),
     (rescore, "append", "write what moved"),
-    (rescore, "_update", "write evidence beside labels"),
+    (rescore, "_update", "write priorities of tasks"),
     (rescore, "write", "transaction"),
 )
 

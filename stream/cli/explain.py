@@ -35,11 +35,12 @@ def _explain(
 ) -> None:
     """Why a video is labelled as it is: every decision, what it saw, what moved it, and what people said."""
     settings = load_settings()
+    model = _model(settings)
     with opened(settings, "explain") as connection:
-        history = read_history(connection, video)
+        history = read_history(connection, video, model)
     if history.video is None and not history.letters:
         raise UserError(f"video {visible(video)} was never seen here", "mind the spelling of its id")
-    told = explanation(history, _model(settings))
+    told = explanation(history, model)
     if output is Format.JSON:
         typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         return
@@ -137,12 +138,14 @@ def _decision(number: int, decision: Plain) -> Iterator[str]:
 
 def _known_since(told: Plain) -> Iterator[str]:
     """Evidence that came after the decision in force and changed nothing that is published."""
-    newest = told["label"]["evidence"] if told["label"] else {}
+    newest = told["known"]
+    if newest is None:
+        return
     for decision in told["decisions"]:
-        if decision["in_force"] and any(decision["saw"][name] != newest.get(name) for name in decision["saw"]):
+        if decision["in_force"] and decision["saw"] != newest:
             yield "\n[bold]known since[/bold], with nothing to change in the label"
-            yield f"  of the author: {escape(author_words(newest.get('author')))}"
-            yield f"  of the audience: {escape(engagement_words(newest.get('engagement')))}"
+            yield f"  of the author: {escape(author_words(newest['author']))}"
+            yield f"  of the audience: {escape(engagement_words(newest['engagement']))}"
 
 
 _ROUTES = {"accept": "published", "accept_level1": "published at level 1", "review": "sent to people"}

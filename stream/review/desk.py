@@ -24,6 +24,7 @@ from stream.review.show import answer_lines, choice_lines, settled_line, task_li
 from stream.review.typed import Key, NoSuchNumber, Pick, Typed
 from stream.store.registry import AtHand, require_entered
 from stream.store.review import Review, Settled, TaskClosed, Verdict, apply_review, undo_review
+from stream.store.signals import evidence_now
 from stream.words import visible
 
 FOUND = 12  # categories a search shows
@@ -93,7 +94,7 @@ class Desk:
             return self._first()
 
     def _handle(self, task: OpenTask) -> Next:
-        self._say("", *task_lines(task, datetime.now(UTC)))
+        self._say("", *task_lines(task, self._known(task), datetime.now(UTC)))
         begun = time.monotonic()
         shown, searching = self._offer(task), False
         while True:
@@ -120,6 +121,10 @@ class Desk:
                 case typed.Search(words):
                     if found := self._search(words):
                         shown, searching = found, True
+
+    def _known(self, task: OpenTask) -> dict[str, Any]:
+        with self._connection.cursor() as cursor:
+            return evidence_now(cursor, task, self._taxonomy.id, self._at_hand.model.level1)
 
     def _ask(self, choices: int) -> Typed:
         while True:

@@ -40,10 +40,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenTask:
-    """A task and what a reviewer is shown with it. answer: None for an audit sample. priority: as it has grown by now.
-
-    author, engagement: the newest evidence beside the label, as evidence_json() has it.
-    """
+    """A task and what a reviewer is shown with it. answer: None for an audit sample; priority: as grown by now."""
 
     task_id: UUID
     video_id: str
@@ -63,8 +60,6 @@ class OpenTask:
     taxonomy_id: str
     answer: Answer | None
     said: Said | None
-    author: dict[str, Any] | None
-    engagement: dict[str, Any] | None
 
 
 class Waiting(NamedTuple):
@@ -78,8 +73,7 @@ class Waiting(NamedTuple):
 _TASKS = """
 SELECT t.task_id, t.video_id, t.revision, v.title, v.payload, v.author_id, v.media_uri, v.published_at,
        t.requested_at, t.deadline_at, t.reasons, t.priority, t.escalated, d.taxonomy_id, d.level1, d.level2,
-       d.confidence, d.top_k, c.human_revision, c.human_level1, c.human_level2, c.source = 'human',
-       c.evidence -> 'author', c.evidence -> 'engagement'
+       d.confidence, d.top_k, c.human_revision, c.human_level1, c.human_level2, c.source = 'human'
   FROM review_tasks t
   JOIN videos v USING (video_id)
   JOIN current_labels c USING (video_id)
@@ -143,7 +137,7 @@ def waiting(connection: Connection, taxonomy_id: str | None = None) -> Waiting:
 def _task(row: Sequence[Any], now: datetime) -> OpenTask:
     task_id, video_id, revision, title, payload, author_id, media_uri, published_at, *rest = row
     requested_at, deadline_at, reasons, priority, escalated, taxonomy_id, level1, level2, *more = rest
-    confidence, top_k, said_revision, said1, said2, in_force, author, engagement = more
+    confidence, top_k, said_revision, said1, said2, in_force = more
     blind = Reason.AUDIT_SAMPLE in reasons
     best = tuple((each["level2"], each["probability"]) for each in top_k)
     return OpenTask(
@@ -165,6 +159,4 @@ def _task(row: Sequence[Any], now: datetime) -> OpenTask:
         taxonomy_id=taxonomy_id,
         answer=None if blind else Answer(level1, level2, confidence, best),
         said=None if said_revision is None else Said(said_revision, said1, said2, in_force),
-        author=author,
-        engagement=engagement,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.markup import escape
 
@@ -15,8 +16,8 @@ from stream.words import author_words, engagement_words, named, percent, span, v
 TEXT_LENGTH = 400  # characters of each of a video's texts
 
 
-def task_lines(task: OpenTask, now: datetime) -> Iterator[str]:
-    """All that may be shown of any task: nothing of the model's answer."""
+def task_lines(task: OpenTask, known: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    """All that may be shown of any task: nothing of the model's answer. known: as evidence_json() has it."""
     due = task.deadline_at - now
     when = f"due in {span(due)}" if due.total_seconds() > 0 else f"[red]overdue by {span(-due)}[/red]"
     marks = "[magenta]escalated[/magenta] · " if task.escalated else ""
@@ -28,8 +29,8 @@ def task_lines(task: OpenTask, now: datetime) -> Iterator[str]:
     for name, text in (("ocr", " / ".join(task.ocr)), ("asr", task.asr), ("tags", ", ".join(task.tags))):
         if text.strip():
             yield f"{name:<7}{_text(text)}"
-    yield f"{'author':<7}{_text(task.author_id)}: {escape(author_words(task.author))}"
-    yield f"{'people':<7}{escape(engagement_words(task.engagement))}"
+    yield f"{'author':<7}{_text(task.author_id)}: {escape(author_words(known['author']))}"
+    yield f"{'people':<7}{escape(engagement_words(known['engagement']))}"
     yield f"{'media':<7}{_text(task.media_uri)}"
 
 

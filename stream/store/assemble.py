@@ -77,12 +77,15 @@ def human_conflict(decision: Decision, revision: int, human: HumanWord | None, m
 
 def standing_of(decision: Decision, revision: int, model: LiveModel, epoch: int = 0) -> Standing:
     """What a decision would publish."""
-    public, accepted = decision.route is not Route.REVIEW, decision.route is Route.ACCEPT
-    return Standing(
-        revision,
-        epoch,
-        level1=model.level1[decision.level1] if public else None,
-        level2=model.level2[decision.level2] if accepted else None,
+    level1, level2 = published(decision.route, decision.level1, decision.level2, model)
+    return Standing(revision, epoch, level1=level1, level2=level2)
+
+
+def published(route: Route, level1: int, level2: int, model: LiveModel) -> tuple[str | None, str | None]:
+    """The categories that a route lets out of a decision's best answers."""
+    return (
+        None if route is Route.REVIEW else model.level1[level1],
+        model.level2[level2] if route is Route.ACCEPT else None,
     )
 
 

@@ -40,6 +40,7 @@ class Effects:
     tasks: list[bytes] = field(default_factory=list)
     outbox: list[bytes] = field(default_factory=list)
     relabelled: list[str] = field(default_factory=list)  # video_ids that may have had a label before
+    retold: list[str] = field(default_factory=list)  # those of them that say something else of their author
     pointless: list[str] = field(default_factory=list)  # video_ids whose open task is withdrawn
     taken: Counter[tuple[Route, str]] = field(default_factory=Counter)  # decisions by route and first reason
 
@@ -65,7 +66,9 @@ class EffectsOf:
         effects.decisions.append(pg.rows(DECISION_COLUMNS, [self._rows.decision(each) for each in decided]))
         in_force = [each for each in decided if each.label_revision is not None]
         effects.labels.append(pg.rows(LABEL_COLUMNS, [self._rows.label(each) for each in in_force]))
-        effects.history.append(pg.rows(HISTORY_COLUMNS, [self._rows.history(each) for each in in_force]))
+        told = [each for each in in_force if each.content_level1 is not None]
+        effects.history.append(pg.rows(HISTORY_COLUMNS, [self._rows.history(each) for each in told]))
+        effects.retold += [each.video.video_id for each in told if each.video.video_id in known]
         self._announce(in_force, known)
 
     def ask(self, decided: Decided) -> None:
@@ -97,7 +100,8 @@ class EffectsOf:
     def _task(self, decided: Decided) -> tuple[tuple[Field, ...], OutboxRow]:
         """A task about the decision, and the request that announces it."""
         task_id = ids.task_bytes(decided.decision_id)
-        priority = priority_of(decided.decision, self._model, decided.reach)
+        decision = decided.decision
+        priority = priority_of(decision.level2, decision.level2_probability, self._model, decided.reach)
         deadline = self._deadline if decided.waiting is None else decided.waiting.deadline_at
         return (
             self._rows.task(decided, task_id, priority, deadline),

@@ -11,6 +11,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from schemas.ids import shard_of
+from stream.store.rows import StoredVideo
+from stream.store.signals import evidence_now
+from stream.store.work import LiveModel
 
 Connection = psycopg.Connection[Any]
 Row = dict[str, Any]
@@ -18,7 +21,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Rows as they are stored, each table's in the order of time. video, label: None where there is none."""
+    """Rows as they are stored, each table's in the order of time. video, label: None where there is none.
+
+    known: the signals of this moment, as evidence_json() has them; None where no model says what they mean.
+    """
 
     video_id: str
     video: Row | None
@@ -29,6 +35,7 @@ class History:
     label: Row | None
     pending: Sequence[Row]  # outbox records, without their values
     letters: Sequence[Row]
+    known: Row | None
 
 
 _VIDEO = "SELECT * FROM videos WHERE video_id = %s"
@@ -49,17 +56,18 @@ SELECT id, revision, code, detail, attempts, source_topic, source_partition, sou
 """
 
 
-def read_history(connection: Connection, video_id: str) -> History:
-    """The connection is in autocommit mode."""
+def read_history(connection: Connection, video_id: str, model: LiveModel | None) -> History:
+    """model: the one at hand. The connection is in autocommit mode."""
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
         def rows(query: str) -> list[Row]:
             return cursor.execute(query, [video_id]).fetchall()
 
+        video = next(iter(rows(_VIDEO)), None)
         return History(
             video_id=video_id,
-            video=next(iter(rows(_VIDEO)), None),
+            video=video,
             predictions=rows(_PREDICTIONS),
             decisions=rows(_DECISIONS),
             tasks=rows(_TASKS),
@@ -67,7 +75,16 @@ def read_history(connection: Connection, video_id: str) -> History:
             label=next(iter(rows(_LABEL)), None),
             pending=cursor.execute(_PENDING, [shard_of(video_id), video_id]).fetchall(),
             letters=rows(_LETTERS),
+            known=_known(connection, video, model),
         )
+
+
+def _known(connection: Connection, video: Row | None, model: LiveModel | None) -> Row | None:
+    if video is None or model is None:
+        return None
+    with connection.cursor() as cursor:
+        subject = StoredVideo(*(video[name] for name in StoredVideo._fields))
+        return evidence_now(cursor, subject, model.taxonomy_id, model.level1)
 
 
 _LABELS = "SELECT * FROM labels WHERE video_id = ANY(%s)"

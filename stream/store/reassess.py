@@ -1,7 +1,7 @@
 """Stored predictions decided again, now that more is known. Pure: no connection, no clock, no model run.
 
 What comes out depends on what is stored alone, never on the order in which it came: a label moves where today's
-decision would publish something else, and where it would not, only the evidence beside it does.
+decision would publish something else, and nothing is written where it would not.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from models.decision.decide import decide, decide_many
-from models.decision.probabilities import DoubleArray
+from models.decision.decide import Verdicts, decide, verdicts
 from models.decision.signal_head import AUTHOR_GROUPS, signal_scores
 from models.decision.supersede import Standing, contradicts, supersedes
 from models.decision.types import ContentEvidence, Decision, Evidence, Reason, Route
 from schemas import ids
 from schemas.events import Trigger
 from stream.store import encoding as pg
-from stream.store.assemble import content_level1, human_conflict, standing_of
+from stream.store.assemble import content_level1, human_conflict, published, standing_of
 from stream.store.effects import Effects, EffectsOf
 from stream.store.prior import Known
 from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, Waiting, priority_of, top_k_json
@@ -53,11 +52,10 @@ class Labelled:
 
 @dataclass(slots=True)
 class Reassessed:
-    """effects: of labels that move. evidence: JSON by video_id where nothing else moves; priorities: of open tasks;
-    questioned: videos whose human label people are asked about."""
+    """effects: of labels that move; priorities: of the open tasks of others; questioned: videos whose human label
+    people are asked about."""
 
     effects: Effects = field(default_factory=Effects)
-    evidence: dict[str, bytes] = field(default_factory=dict)
     priorities: dict[str, float] = field(default_factory=dict)
     questioned: list[str] = field(default_factory=list)
 
@@ -69,30 +67,33 @@ def reassess(
     found = Reassessed()
     if not videos:
         return found
-    contents = [each.content for each in videos]
     evidences = [
         Evidence(each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement)
         for each in videos
     ]
     moved: dict[Cause, list[Decided]] = defaultdict(list)
     asked: dict[Cause, list[Decided]] = defaultdict(list)
-    decisions = decide_many(evidences, model.policy)
-    shares = content_level1(contents, model)
-    for each, evidence, decided, share in zip(videos, evidences, decisions, shares, strict=True):
+    said, stays = verdicts(evidences, model.policy), set(range(len(videos)))
+    looked_at = [row for row, each in enumerate(videos) if _may_move(each, said, row, model)]
+    for row, decided in zip(looked_at, said.decisions(looked_at), strict=True):
+        each, evidence = videos[row], evidences[row]
         cause = Cause(each.trigger, each.label.promotion_epoch if each.model_id == model.model_id else model.epoch)
         decision = human_conflict(decided, each.video.revision, each.known.human, model)
         candidate = standing_of(decision, each.video.revision, model, cause.epoch)
         if not each.label.human and _moves(each, decision, candidate, model):
-            moved[cause].append(_decided(each, decision, share, model, each.known.label_revision + 1))
-            continue
-        if each.label.human and (why := _objection(each, evidence, decision, model, now, cooldown)):
+            moved[cause].append(_decided(each, decision, model, each.known.label_revision + 1))
+            stays.discard(row)
+        elif each.label.human and (why := _objection(each, evidence, decision, model, now, cooldown)):
             doubt = decision._replace(audit=False, reasons=(why,))
-            asked[cause].append(_decided(each, doubt, share, model, None))
-        if (weighed := seen(each.signals, decision, model)) is not None:
-            found.evidence[each.video.video_id] = weighed.full
-        if each.known.open_task is not None:
-            found.priorities[each.video.video_id] = priority_of(decision, model, each.signals.reach)
-    known = {each.video.video_id: each.known for each in videos}
+            asked[cause].append(_decided(each, doubt, model, None))
+    found.priorities = {
+        videos[row].video.video_id: priority_of(
+            said.level2[row], said.level2_probability[row], model, videos[row].signals.reach
+        )
+        for row in stays
+        if videos[row].known.open_task is not None
+    }
+    known = {videos[row].video.video_id: videos[row].known for row in looked_at}
     for cause in {**moved, **asked}:
         following = EffectsOf(found.effects, model, now, deadline, cause)
         following.decisions([*moved[cause], *asked[cause]], known)
@@ -112,8 +113,7 @@ def restated(
         each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement
     )
     decision = human_conflict(decide(evidence, model.policy), each.video.revision, earlier, model)
-    share = content_level1([each.content], model)[0]
-    made = _decided(free, decision, share, model, each.known.label_revision + 1)
+    made = _decided(replace(free, model_id=""), decision, model, each.known.label_revision + 1)
     effects = Effects()
     following = EffectsOf(effects, model, now, deadline, Cause(Trigger.REVIEW, model.epoch))
     following.decisions([made], {each.video.video_id: free.known})
@@ -121,9 +121,7 @@ def restated(
     return effects, (standing.level1, standing.level2, each.known.label_revision + 1)
 
 
-def _decided(
-    each: Labelled, decision: Decision, share: DoubleArray, model: LiveModel, label_revision: int | None
-) -> Decided:
+def _decided(each: Labelled, decision: Decision, model: LiveModel, label_revision: int | None) -> Decided:
     """Its id names the label it makes, or the human one it questions: done twice, it is the same decision."""
     revision = each.known.label_revision if label_revision is None else label_revision
     return Decided(
@@ -136,13 +134,24 @@ def _decided(
         label_revision=label_revision,
         traceparent=each.traceparent,
         top_k=top_k_json(decision, model),
-        content_level1=share,
+        # of a label of this model the author's history has it
+        content_level1=None if each.model_id == model.model_id else content_level1([each.content], model)[0],
         seen=seen(each.signals, decision, model),
         human=each.known.human,
         reach=each.signals.reach,
         # people are asked about another answer, and wait no less; an audit's task, or a human label's, is another one
         waiting=each.waiting if each.route is Route.REVIEW is decision.route and not each.label.human else None,
     )
+
+
+def _may_move(each: Labelled, said: Verdicts, row: int, model: LiveModel) -> bool:
+    """Whether a verdict is worth its decision: of all others _moves() is false, and nobody has a word to question."""
+    if each.known.human is not None or said.route[row] is not each.route:
+        return True
+    if each.route is Route.REVIEW:
+        return each.best != (model.level1[said.level1[row]], model.level2[said.level2[row]])
+    public = published(each.route, said.level1[row], said.level2[row], model)
+    return (each.label.level1, each.label.level2) != public
 
 
 def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveModel) -> bool:

@@ -33,7 +33,7 @@ _PURGE_SNAPSHOTS = "DELETE FROM engagement_snapshots WHERE video_id = ANY(%s)"
 _PURGE_LETTERS = "UPDATE dead_letters SET value = NULL, headers = '{}' WHERE video_id = ANY(%s) AND value IS NOT NULL"
 _WITHDRAW_LABELS = """
 UPDATE current_labels
-   SET status = 'withdrawn', level1 = NULL, level2 = NULL, confidence = NULL, evidence = '{}',
+   SET status = 'withdrawn', level1 = NULL, level2 = NULL, confidence = NULL,
        human_revision = NULL, human_level1 = NULL, human_level2 = NULL, human_at = NULL, questioned_at = NULL,
        label_revision = label_revision + 1, decided_at = %s
  WHERE video_id = ANY(%s) AND status <> 'withdrawn'

@@ -56,8 +56,8 @@ def write(
     3. snapshots: the one with the most plays wins, of equals the newest.
     4. decide again, from stored predictions and the newest evidence, whether or not this batch changed any: what a
        killed process wrote in step 1 or 3 may never have been looked at.
-    5. decisions, labels, tasks, outbox as classify does; where nothing would be published differently, the evidence
-       beside the label and the priority of its task alone.
+    5. decisions, labels, tasks, outbox as classify does; where nothing would be published differently, the priority of
+       the open task alone.
     6. dead letters; commit. Only then may offsets be committed.
 
     Raises psycopg.Error; nothing but profiles is written then.
@@ -271,11 +271,6 @@ def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Tri
     )
 
 
-_EVIDENCE = """
-UPDATE current_labels c SET evidence = k.evidence
-  FROM unnest(%b::text[], %b::jsonb[]) AS k(video_id, evidence)
- WHERE c.video_id = k.video_id AND c.evidence IS DISTINCT FROM k.evidence
-"""
 _PRIORITY = """
 UPDATE review_tasks t SET priority = k.priority FROM unnest(%b::text[], %b::float8[]) AS k(video_id, priority)
  WHERE t.video_id = k.video_id AND t.state = 'open' AND t.priority <> k.priority
@@ -284,9 +279,6 @@ _QUESTIONED = "UPDATE current_labels SET questioned_at = %s WHERE video_id = ANY
 
 
 def _update(cursor: Cursor, found: Reassessed, now: datetime) -> None:
-    if found.evidence:
-        values = [pg.jsonb_text(value) for value in found.evidence.values()]
-        cursor.execute(_EVIDENCE, [pg.text_column([*map(pg.text, found.evidence)]), pg.jsonb_column(values)])
     if found.priorities:
         numbers = [pg.float8(value) for value in found.priorities.values()]
         cursor.execute(_PRIORITY, [pg.text_column([*map(pg.text, found.priorities)]), pg.float8_column(numbers)])

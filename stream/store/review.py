@@ -18,8 +18,9 @@ from stream.store.encoding import rows as pg_rows
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow, announced
 from stream.store.reassess import restated
 from stream.store.rescore import of_now, read_labelled
-from stream.store.rows import NO_SIGNALS, HumanWord, StoredVideo
+from stream.store.rows import HumanWord, StoredVideo
 from stream.store.ruling import Authority, Ruling, put_in_force, remember
+from stream.store.signals import evidence_now
 from stream.store.transaction import append, copy_rows
 from stream.store.work import LiveModel
 
@@ -65,7 +66,6 @@ class _Task(NamedTuple):
     level1: str
     level2: str
     label_revision: int
-    evidence: dict[str, Any]
     human: HumanWord | None
 
 
@@ -100,9 +100,12 @@ def apply_review(connection: Connection, review: Review, taxonomy: Taxonomy, now
         )
         records = [announced(event, review.video_id, review_id, task.traceparent, now)]
         if answer is not None:
-            ruling = _ruling(task, answer, review.verdict, now)
+            level1 = tuple(category.id for category in taxonomy.level1)
+            # what was known; what a model made of it moved no reviewer
+            evidence = evidence_now(cursor, task.video, taxonomy.id, level1)
+            ruling = _ruling(task, answer, review.verdict, evidence, now)
             records.append(put_in_force(cursor, ruling, now))
-            remember(cursor, ruling, tuple(category.id for category in taxonomy.level1))
+            remember(cursor, ruling, level1)
             cursor.execute(_DECIDE_TASK, [now, review.video_id, review.task_id])
         elif review.verdict == "escalate":
             cursor.execute(_ESCALATE_TASK, [review.video_id, review.task_id])
@@ -170,7 +173,7 @@ def require_reviewer(cursor: Cursor, reviewer: str) -> None:
 _OPEN_TASK = """
 SELECT t.state, t.closed_why, t.reasons, v.revision, v.author_id, v.published_at, v.traceparent,
        d.model_id, d.encoder_id, d.policy_id, d.taxonomy_id, c.promotion_epoch, d.level1, d.level2, c.label_revision,
-       c.evidence, c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
+       c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
   FROM review_tasks t
   JOIN videos v USING (video_id)
   JOIN current_labels c USING (video_id)
@@ -190,7 +193,7 @@ def _open_task(cursor: Cursor, review: Review) -> _Task:
         raise TaskClosed(
             f"the task was {state} meanwhile{f': {why}' if why else ''}", "nothing was written; take another one"
         )
-    model_id, encoder_id, policy_id, taxonomy_id, epoch, level1, level2, label_revision, evidence, *said = rest
+    model_id, encoder_id, policy_id, taxonomy_id, epoch, level1, level2, label_revision, *said = rest
     return _Task(
         video=StoredVideo(review.video_id, revision, author_id, published_at),
         traceparent=traceparent,
@@ -199,7 +202,6 @@ def _open_task(cursor: Cursor, review: Review) -> _Task:
         level1=level1,
         level2=level2,
         label_revision=label_revision,
-        evidence=evidence,
         human=None if said[0] is None else HumanWord(*said),
     )
 
@@ -239,7 +241,9 @@ def _categories(review: Review, taxonomy: Taxonomy) -> tuple[str, str | None]:
     return review.level1, None
 
 
-def _ruling(task: _Task, answer: tuple[str, str | None], verdict: str, now: datetime) -> Ruling:
+def _ruling(
+    task: _Task, answer: tuple[str, str | None], verdict: str, evidence: dict[str, Any], now: datetime
+) -> Ruling:
     level1, level2 = answer
     before = task.human
     # said again of the same revision, it was questioned already
@@ -257,8 +261,7 @@ def _ruling(task: _Task, answer: tuple[str, str | None], verdict: str, now: date
         threshold=None,
         reasons=(verdict,),
         top_k=[],
-        # what was known; what a model made of it moved no reviewer
-        evidence={name: task.evidence.get(name) for name in NO_SIGNALS},
+        evidence=evidence,
         label_revision=task.label_revision + 1,
         human=HumanWord(task.video.revision, level1, level2, now, questioned_at),
     )

@@ -27,7 +27,7 @@ DECISION_COLUMNS = (
 )
 LABEL_COLUMNS = (
     "video_id, decision_id, revision, label_revision, promotion_epoch, status, source, level1, level2, confidence,"
-    " author_id, published_at, taxonomy_id, model_id, evidence, decided_at, human_revision, human_level1, human_level2,"
+    " author_id, published_at, taxonomy_id, model_id, decided_at, human_revision, human_level1, human_level2,"
     " human_at, questioned_at"
 )
 HISTORY_COLUMNS = "author_id, video_id, published_at, taxonomy_id, human, level1"
@@ -102,8 +102,8 @@ class Cause(NamedTuple):
 class Decided:
     """One decision of a batch. label_revision is None where it never came into force; seen where no signal was there.
 
-    content_level1: [C1] probabilities of the content alone. reach: for its task's priority. waiting: of the task that
-    its own one replaces.
+    content_level1: [C1] probabilities of the content alone; None where the author's history has them. reach: for its
+    task's priority. waiting: of the task that its own one replaces.
     """
 
     video: Subject
@@ -113,7 +113,7 @@ class Decided:
     label_revision: int | None
     traceparent: str | None
     top_k: bytes  # JSON
-    content_level1: NDArray[np.float64]
+    content_level1: NDArray[np.float64] | None
     seen: Seen | None = None
     human: HumanWord | None = None
     reach: float = 1.0
@@ -164,11 +164,8 @@ class RowBuilder:
             for route, status in STATUS_OF_ROUTE.items()
         }
         self._taxonomy = pg.text(model.taxonomy_id)
-        self._label_model = self._taxonomy + pg.text(model.model_id)
-        self._unseen, self._no_evidence_tail = (
-            _EVIDENCE + self._now,
-            self._label_model + _EVIDENCE + self._now + _NO_HUMAN,
-        )
+        self._label_tail = self._taxonomy + pg.text(model.model_id) + self._now
+        self._unseen = _EVIDENCE + self._now
         self._level1, self._level2 = _category_fields(model.level1), _category_fields(model.level2)
 
     def predictions(self, answers: Sequence[tuple[VideoPublished, Analysis]]) -> list[tuple[Field, ...]]:
@@ -223,26 +220,21 @@ class RowBuilder:
             pg.float8(decision.confidence) if public else NULL,
             pg.text(video.author_id),
             pg.timestamptz(video.published_at),
-            self._label_tail(decided),
+            self._label_tail,
+            human_fields(decided.human),
         )
-
-    def _label_tail(self, decided: Decided) -> Field:
-        """taxonomy_id and all that follows."""
-        if decided.seen is None and decided.human is None:
-            return self._no_evidence_tail
-        seen = _EVIDENCE if decided.seen is None else pg.jsonb_text(decided.seen.full)
-        return b"".join((self._label_model, seen, self._now, *human_fields(decided.human)))
 
     def history(self, decided: Decided) -> tuple[Field, ...]:
         """What the video says of its author: the content's word, whatever signals made of it."""
-        video = decided.video
+        video, content = decided.video, decided.content_level1
+        assert content is not None
         return (
             pg.text(video.author_id),
             decided.key,
             pg.timestamptz(video.published_at),
             self._taxonomy,
             _FALSE,
-            pg.data(decided.content_level1.astype("<f4").tobytes()),
+            pg.data(content.astype("<f4").tobytes()),
         )
 
     def task(self, decided: Decided, task_id: bytes, priority: float, deadline: datetime) -> tuple[Field, ...]:
@@ -265,21 +257,23 @@ def top_k_json(decision: Decision, model: LiveModel) -> bytes:
     return orjson.dumps([{"level2": names[place], "probability": share} for place, share in decision.top_k])
 
 
-def priority_of(decision: Decision, model: LiveModel, reach: float = 1.0) -> float:
-    """Of a task about this decision's best answer."""
-    return review_priority(model.harm[decision.level2], reach, 1.0 - decision.level2_probability)
+def priority_of(level2: int, probability: float, model: LiveModel, reach: float = 1.0) -> float:
+    """Of a task about this best answer, which is as probable as that."""
+    return review_priority(model.harm[level2], reach, 1.0 - probability)
 
 
-def human_fields(human: HumanWord | None) -> tuple[Field, ...]:
+def human_fields(human: HumanWord | None) -> Field:
     """human_revision, human_level1, human_level2, human_at, questioned_at."""
     if human is None:
-        return (_NO_HUMAN,)
-    return (
-        pg.int4(human.revision),
-        pg.text_or_null(human.level1),
-        pg.text_or_null(human.level2),
-        pg.timestamptz(human.said_at),
-        NULL if human.questioned_at is None else pg.timestamptz(human.questioned_at),
+        return _NO_HUMAN
+    return b"".join(
+        (
+            pg.int4(human.revision),
+            pg.text_or_null(human.level1),
+            pg.text_or_null(human.level2),
+            pg.timestamptz(human.said_at),
+            NULL if human.questioned_at is None else pg.timestamptz(human.questioned_at),
+        )
     )
 
 

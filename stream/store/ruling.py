@@ -72,8 +72,7 @@ UPDATE current_labels
 
 
 def put_in_force(cursor: Cursor, ruling: Ruling, now: datetime) -> OutboxRow:
-    """Write the decision and its label, which the caller has locked; returns what is announced of it. The evidence
-    beside the label stays: it is the newest, and may be newer than what the decision saw."""
+    """Write the decision and its label, which the caller has locked; returns what is announced of it."""
     video, by = ruling.video, ruling.authority
     public, accepted = ruling.route is not Route.REVIEW, ruling.route is Route.ACCEPT
     level1, level2 = ruling.level1 if public else None, ruling.level2 if accepted else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -15,13 +17,19 @@ CONNECT_TIMEOUT_S = 5
 IDLE_IN_TRANSACTION_S = 15
 # A peer that vanished without a word is noticed within this time.
 DEAD_PEER_S = 20
+# Statements that look up a batch of keys. A plan that reads whole tables instead is the better one only while they are
+# small, and lasts until they are analysed again: by then it is worse by orders of magnitude.
+BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 
-def connect(database: DatabaseSettings, name: str) -> psycopg.Connection[Any]:
+def connect(
+    database: DatabaseSettings, name: str, planner: Mapping[str, str] = MappingProxyType({})
+) -> psycopg.Connection[Any]:
     """Open a session. `name` shows in pg_stat_activity. Raises psycopg.OperationalError where there is no server."""
-    timeouts = {
+    settings = {
         "statement_timeout": f"{database.statement_timeout_s * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",
+        **planner,
     }
     connection = psycopg.connect(
         database.dsn.get_secret_value(),
@@ -32,7 +40,7 @@ def connect(database: DatabaseSettings, name: str) -> psycopg.Connection[Any]:
         keepalives_interval=2,
         keepalives_count=5,
         tcp_user_timeout=DEAD_PEER_S * 1000,
-        options=" ".join(f"-c {setting}={value}" for setting, value in timeouts.items()),
+        options=" ".join(f"-c {setting}={value}" for setting, value in settings.items()),
     )
     encoding.register(connection)
     return connection
@@ -59,7 +67,7 @@ def connect_or_explain(database: DatabaseSettings, name: str) -> psycopg.Connect
 
 
 class Session:
-    """A connection that is opened when it is needed and thrown away when it broke. For one thread."""
+    """A connection that is opened when it is needed and thrown away when it broke. For one thread; it looks up keys."""
 
     def __init__(self, database: DatabaseSettings, name: str) -> None:
         self._database = database
@@ -69,7 +77,7 @@ class Session:
     def connection(self) -> psycopg.Connection[Any]:
         """Raises psycopg.OperationalError where there is no server."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._database, self._name)
+            self._connection = connect(self._database, self._name, BY_KEY)
         return self._connection
 
     def discard(self) -> None:

@@ -87,7 +87,28 @@ def read_signals(
 ) -> dict[Key, Signals]:
     """Of each video that has any; `watched` are those of `videos` that may have engagement: one just inserted has
     none. newest: snapshots that need not be read, as this transaction wrote them."""
-    if model.policy.signals is None or not videos:
+    if model.policy.signals is None:
+        return {}
+    return _read_known(cursor, videos, model.taxonomy_id, model.level1, watched=watched, newest=newest)
+
+
+def evidence_now(cursor: Cursor, video: Subject, taxonomy_id: str, level1: Sequence[str]) -> dict[str, Any]:
+    """What is known of one video at this moment, whatever any decision saw of it, as evidence_json() has it."""
+    key = (video.video_id, video.revision)
+    known = _read_known(cursor, [video], taxonomy_id, level1, watched=[key]).get(key, NO_SIGNALS_KNOWN)
+    return evidence_json(known.author, known.engagement, level1)
+
+
+def _read_known(
+    cursor: Cursor,
+    videos: Sequence[Subject],
+    taxonomy_id: str,
+    level1: Sequence[str],
+    *,
+    watched: Sequence[Key],
+    newest: Mapping[Key, EngagementSnapshot] = NOTHING_NEWER,
+) -> dict[Key, Signals]:
+    if not videos:
         return {}
     columns = (
         pg.text_column([pg.text(video.video_id) for video in videos]),
@@ -97,15 +118,15 @@ def read_signals(
     cursor.execute(_PROFILES, [*columns, PROFILE_WINDOW])
     authors = {video.video_id: video.author_id for video in videos}
     profiles = {video_id: _profile(authors[video_id], *rest) for video_id, *rest in cursor}
-    cursor.execute(_HISTORY, [*columns, model.taxonomy_id, HISTORY_VIDEOS])
-    histories = {video_id: _sum_of(levels, len(model.level1)) for video_id, levels in cursor}
+    cursor.execute(_HISTORY, [*columns, taxonomy_id, HISTORY_VIDEOS])
+    histories = {video_id: _sum_of(levels, len(level1)) for video_id, levels in cursor}
     snapshots = {**_read_snapshots(cursor, [key for key in watched if key not in newest]), **newest}
     return {
         (video.video_id, video.revision): _signals(
             profiles.get(video.video_id),
             histories.get(video.video_id),
             snapshots.get((video.video_id, video.revision)),
-            model,
+            level1,
         )
         for video in videos
         if video.video_id in profiles or video.video_id in histories or (video.video_id, video.revision) in snapshots
@@ -140,11 +161,14 @@ def _sum_of(levels: bytes, n_level1: int) -> FloatArray:
 
 
 def _signals(
-    profile: AuthorProfile | None, history: FloatArray | None, snapshot: EngagementSnapshot | None, model: LiveModel
+    profile: AuthorProfile | None,
+    history: FloatArray | None,
+    snapshot: EngagementSnapshot | None,
+    level1: Sequence[str],
 ) -> Signals:
     return Signals(
-        author_evidence(profile, history, model.level1),
-        None if snapshot is None else engagement_evidence(snapshot, model.level1),
+        author_evidence(profile, history, level1),
+        None if snapshot is None else engagement_evidence(snapshot, level1),
         reach_of(profile.followers if profile else None, snapshot.plays if snapshot else None),
     )
 

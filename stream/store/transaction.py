@@ -154,8 +154,9 @@ UPDATE review_tasks SET state = 'withdrawn', closed_at = %s, closed_why = 'super
 
 def _make_room(cursor: Cursor, effects: Effects, now: datetime) -> None:
     """For the labels and tasks that follow: a video has one label, and at most one open task."""
+    if effects.retold:
+        forget_history(cursor, effects.retold)
     if effects.relabelled:
-        forget_history(cursor, effects.relabelled)
         cursor.execute("DELETE FROM current_labels WHERE video_id = ANY(%s)", [effects.relabelled])
     if effects.pointless:
         cursor.execute(_WITHDRAW_TASKS, [now, effects.pointless])

@@ -108,7 +108,7 @@ def test_a_label_that_signals_moved_is_told_with_what_moved_it_and_what_it_would
     observe(connection, model, snapshot(each.video_id, 6000, 2))
     told, words = explained(capsys, each.video_id)
     assert told["decisions"][-1]["saw"]["engagement"]["plays"] == 5000
-    assert told["label"]["evidence"]["engagement"]["plays"] == 6000
+    assert told["known"]["engagement"]["plays"] == 6000
     assert "of the audience: 6,000 plays" in words.partition("known since")[2]
 
 

@@ -23,6 +23,7 @@ from tests.stream.store.test_rescore import (
     alone,
     connection,
     counts,
+    known,
     label,
     model,
     moved_by,
@@ -353,10 +354,11 @@ def test_a_doubtful_decision_that_is_published_in_the_end_keeps_the_evidence_it_
     publish(connection, model, each)
     observe(connection, model, snapshot(each.video_id, 1, 0).model_copy(update={"audience": {}}))
     tasks.expire(connection, now=datetime.now(UTC) + RULES.within, within=RULES.within, budget_per_h=None)
-    evidence = "evidence -> 'engagement' ->> 'plays'"
-    saw = connection.execute(f"SELECT confidence, {evidence} FROM decisions ORDER BY label_revision").fetchall()
+    saw = connection.execute(
+        "SELECT confidence, evidence -> 'engagement' ->> 'plays' FROM decisions ORDER BY label_revision"
+    ).fetchall()
     assert saw == [(saw[0][0], None)] * 2
-    assert one(connection, f"SELECT {evidence} FROM current_labels") == ("1",), "what is known stays known"
+    assert known(connection, model, each)["engagement"]["plays"] == 1, "what is known stays known"
 
 
 def test_what_is_over_the_budget_goes_by_priority_and_audits_stay(connection: Connection, model: LiveModel) -> None:

@@ -129,10 +129,9 @@ def test_rows_have_the_columns_they_name() -> None:
 
 
 def test_harm_and_doubt_raise_a_tasks_priority() -> None:
-    sure, unsure = decided(Route.REVIEW).decision, decided(Route.REVIEW).decision._replace(level2_probability=0.3)
     harmful = replace(MODEL, harm=tuple(1.0 for _ in MODEL.level2))
-    assert rows.priority_of(unsure, MODEL) > rows.priority_of(sure, MODEL) > 0
-    assert rows.priority_of(sure, harmful) > rows.priority_of(sure, MODEL)
+    assert rows.priority_of(1, 0.3, MODEL) > rows.priority_of(1, 0.9, MODEL) > 0
+    assert rows.priority_of(1, 0.9, harmful) > rows.priority_of(1, 0.9, MODEL)
 
 
 @given(
