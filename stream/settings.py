@@ -101,8 +101,8 @@ class ReviewSettings(_Group):
 
 
 class RescoreSettings(_Group):
-    max_in_flight: Annotated[int, Field(ge=1)] = 4000
-    commit_batch: Annotated[int, Field(ge=1)] = 500
+    max_in_flight: Annotated[int, Field(ge=1)] = 18_000
+    commit_batch: Annotated[int, Field(ge=1)] = 2_000
     commit_linger_ms: float = 50.0
     sweep_s: Annotated[float, Field(gt=0.0)] = 30.0  # how often overdue tasks are looked for
     drain_s: float = 20.0

@@ -54,22 +54,29 @@ def author_evidence(
     profile: AuthorProfile | None, history: ArrayLike | None, level1: Sequence[str]
 ) -> AuthorEvidence | None:
     """What is known of an author: None where nothing could be weighed. history: [C1] counts; level1: ids in order."""
-    places = _places(tuple(level1))
     counts = None if history is None else np.asarray(history, dtype=np.float32)
     if counts is not None and not counts.any():
         counts = None
-    main = None if profile is None or profile.main_vertical is None else _place(profile.main_vertical, places)
-    interests = (
-        () if profile is None else _gathered(((each.category, each.weight) for each in profile.interests), places)
-    )
-    if counts is None and main is None and not interests:
+    if profile is None:
+        return author_known(None, (), None, counts, level1)
+    interests = [(each.category, each.weight) for each in profile.interests]
+    return author_known(profile.main_vertical, interests, profile.verified, counts, level1)
+
+
+def author_known(
+    main_vertical: str | None,
+    interests: Sequence[tuple[str, float]],
+    verified: bool | None,
+    history: FloatArray | None,
+    level1: Sequence[str],
+) -> AuthorEvidence | None:
+    """author_evidence() from a profile's fields. history: [C1] counts that are not all 0."""
+    places = _places(tuple(level1))
+    main = None if main_vertical is None else _place(main_vertical, places)
+    weights = _gathered(interests, places) if interests else ()
+    if history is None and main is None and not weights:
         return None
-    return AuthorEvidence(
-        history_level1=counts,
-        main_vertical=main,
-        interests=interests,
-        verified=None if profile is None else profile.verified,
-    )
+    return AuthorEvidence(history_level1=history, main_vertical=main, interests=weights, verified=verified)
 
 
 def engagement_evidence(snapshot: EngagementSnapshot, level1: Sequence[str]) -> EngagementEvidence | None:

@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 def _bench(
     videos: Annotated[int, typer.Option(min=100, help="Videos with a label.")] = 10_000,
-    snapshots: Annotated[int, typer.Option(min=1, help="Snapshots of each.")] = 4,
+    snapshots: Annotated[int, typer.Option(min=1, help="Snapshots of each.")] = 10,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of floors and job.")] = 3,
     configured: ConfiguredOption = False,
     output: FormatOption = Format.TABLE,
@@ -163,7 +163,7 @@ def _label(settings: Settings, database: DatabaseSettings, count: int) -> None:
             AuthorProfile(author_id=f"author-{n}", seq=1, main_vertical=LEVEL1[n % len(LEVEL1)], updated_at=PUBLISHED)
             for n in range(0, AUTHORS, 2)
         ]
-        rescore.write(connection, [Observed(_input(each), each) for each in profiles], model, now, rules)
+        rescore.write(connection, [Observed(_input(each).record, each) for each in profiles], model, now, rules)
         connection.execute("VACUUM ANALYZE")
 
 

@@ -19,7 +19,7 @@ import psycopg
 
 from schemas.events import AuthorProfile, EngagementSnapshot
 from schemas.topics import AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS, TopicNames
-from schemas.wire import BadEvent, decode_event, traceparent_of
+from schemas.wire import BadEvent, decode_event
 from stream.classify.outage import Outage
 from stream.consumer.collector import collect_rarely
 from stream.consumer.policy import StartPolicy
@@ -30,7 +30,7 @@ from stream.settings import Settings
 from stream.store import messages, registry, rescore, tasks
 from stream.store.rescore import ReviewRules
 from stream.store.session import connect_or_explain
-from stream.store.work import Dead, Input, LiveModel, Observed, Outcome, Written
+from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
 from stream.store.writer import Writer
 from stream.telemetry import metrics
 from stream.telemetry.health import Health
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 NAME = "rescore"
 SUBSCRIBED = (AUTHOR_PROFILES, ENGAGEMENT_SNAPSHOTS)
-WRITERS = 2  # while Postgres works for one, the other decides
+WRITERS = 3  # while Postgres works for one, another one decides
 CLOSE_S = 2.0
 
 
@@ -52,7 +52,7 @@ class RescoreJob:
         self._settings = settings.rescore
         self._names = TopicNames(settings.kafka.topics)
         self._stopping = threading.Event()
-        self._arrivals: list[queue.SimpleQueue[Record]] = [queue.SimpleQueue() for _ in range(WRITERS)]
+        self._arrivals: list[queue.SimpleQueue[list[Record]]] = [queue.SimpleQueue() for _ in range(WRITERS)]
         self._unfinished = 0  # records taken and not yet reported, guarded by _changed
         self._changed = threading.Condition()
         self._overdue = Overdue(settings)
@@ -79,8 +79,12 @@ class RescoreJob:
     def submit(self, records: Sequence[Record]) -> None:
         with self._changed:
             self._unfinished += len(records)
+        shares: list[list[Record]] = [[] for _ in range(WRITERS)]
         for record in records:
-            self._arrivals[crc32(record.key or b"") % WRITERS].put(record)
+            shares[crc32(record.key or b"") % WRITERS].append(record)
+        for arrivals, share in zip(self._arrivals, shares, strict=True):
+            if share:
+                arrivals.put(share)
 
     def drain(self, partitions: Collection[TopicPartition], deadline: float) -> None:
         """All that is in hand, whatever its partition: batches mix them, and one takes milliseconds."""
@@ -97,7 +101,7 @@ class RescoreJob:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _run(self, arrivals: queue.SimpleQueue[Record], writer: Writer) -> None:
+    def _run(self, arrivals: queue.SimpleQueue[list[Record]], writer: Writer) -> None:
         outage = Outage(self._progress, self._stopping)
         try:
             while not self._stopping.is_set():
@@ -111,16 +115,16 @@ class RescoreJob:
         finally:
             writer.close()
 
-    def _gather(self, arrivals: queue.SimpleQueue[Record]) -> list[Record]:
-        """What is there, up to a batch; a half-full one waits a moment for more."""
+    def _gather(self, arrivals: queue.SimpleQueue[list[Record]]) -> list[Record]:
+        """What is there, about up to a batch; a half-full one waits a moment for more."""
         try:
-            records = [arrivals.get(timeout=0.2)]
+            records = arrivals.get(timeout=0.2)
         except queue.Empty:
             return []
         until = time.monotonic() + self._settings.commit_linger_ms / 1000
         while len(records) < self._settings.commit_batch:
             try:
-                records.append(arrivals.get(timeout=max(0.0, until - time.monotonic())))
+                records += arrivals.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
         return records
@@ -173,14 +177,13 @@ def read(record: Record, names: TopicNames) -> Outcome | None:
     """
     if record.value is None:
         return None
-    origin, tries = messages.origin_of(record)
-    traceparent = traceparent_of(record.headers)
     try:
         event = decode_event(names.standard(record.topic), record.key, record.value, record.headers)
     except BadEvent as error:
-        return Dead(Input(record, origin, None, tries, traceparent), error.code, error.detail, attempts=tries)
+        unread = messages.input_of(record, None)
+        return Dead(unread, error.code, error.detail, attempts=unread.tries)
     assert isinstance(event, (AuthorProfile, EngagementSnapshot))
-    return Observed(Input(record, origin, event, tries, traceparent), event)
+    return Observed(record, event)
 
 
 def run(settings: Settings, stop: threading.Event, health: Health) -> None:

@@ -22,12 +22,12 @@ from schemas.topics import (
     VIDEO_RETRY,
     VIDEO_REVIEW,
 )
-from schemas.wire import event_headers
+from schemas.wire import event_headers, traceparent_of
 from stream.consumer.records import Record
 from stream.store import encoding as pg
 from stream.store.encoding import Field
 from stream.store.rows import NO_SIGNALS, STATUS_OF_ROUTE, Cause, Decided
-from stream.store.work import Dead, Input, Later, LiveModel, Origin
+from stream.store.work import Dead, Incoming, Input, Later, LiveModel, Origin
 
 OUTBOX_COLUMNS = "shard, topic, key, value, headers, available_at"
 SOURCE = "/reelsort/classify"
@@ -231,6 +231,12 @@ def origin_of(record: Record) -> tuple[Origin, int]:
         return origin, max(1, int(stated[TRIES]))
     except (KeyError, ValueError):
         return here, 1  # headers of somebody else's making
+
+
+def input_of(record: Record, event: Incoming | None) -> Input:
+    """A record with all that its headers say of it."""
+    origin, tries = origin_of(record)
+    return Input(record, origin, event, tries, traceparent_of(record.headers))
 
 
 def _origin(source: Input) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -16,38 +16,19 @@ import numpy as np
 from models.decision.decide import Verdicts, decide, verdicts
 from models.decision.signal_head import AUTHOR_GROUPS, signal_scores
 from models.decision.supersede import Standing, contradicts, supersedes
-from models.decision.types import ContentEvidence, Decision, Evidence, Reason, Route
+from models.decision.types import Decision, Evidence, Reason, Route
 from schemas import ids
 from schemas.events import Trigger
 from stream.store import encoding as pg
 from stream.store.assemble import content_level1, human_conflict, published, standing_of
 from stream.store.effects import Effects, EffectsOf
-from stream.store.prior import Known
-from stream.store.rows import Cause, Decided, HumanWord, StoredVideo, Waiting, priority_of, top_k_json
-from stream.store.signals import Signals, seen
+from stream.store.labelled import Labelled
+from stream.store.rows import Cause, Decided, HumanWord, priority_of, top_k_json
+from stream.store.signals import seen
 from stream.store.work import LiveModel
 
 WAIVED = frozenset({Reason.REVIEW_EXPIRED, Reason.OVER_BUDGET})
 """People were asked once and did not answer: the same doubt does not ask them again."""
-
-
-@dataclass(slots=True, eq=False)  # not frozen: one is made for every video, and frozen ones cost three times as much
-class Labelled:
-    """A video with a label, read under its lock. route, best: of the decision in force, best being its two levels
-    whatever is published of them; reasons: why; waiting: of its open task; trigger: why it is looked at again."""
-
-    video: StoredVideo
-    traceparent: str | None
-    known: Known
-    label: Standing
-    model_id: str  # of the decision in force
-    route: Route
-    best: tuple[str, str | None]
-    reasons: frozenset[str]
-    waiting: Waiting | None
-    content: ContentEvidence
-    signals: Signals
-    trigger: Trigger
 
 
 @dataclass(slots=True)
@@ -68,32 +49,31 @@ def reassess(
     if not videos:
         return found
     evidences = [
-        Evidence(each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement)
-        for each in videos
+        Evidence(*each.stored[:2], each.content, each.signals.author, each.signals.engagement) for each in videos
     ]
     moved: dict[Cause, list[Decided]] = defaultdict(list)
     asked: dict[Cause, list[Decided]] = defaultdict(list)
     said, stays = verdicts(evidences, model.policy), set(range(len(videos)))
     looked_at = [row for row, each in enumerate(videos) if _may_move(each, said, row, model)]
     for row, decided in zip(looked_at, said.decisions(looked_at), strict=True):
-        each, evidence = videos[row], evidences[row]
-        cause = Cause(each.trigger, each.label.promotion_epoch if each.model_id == model.model_id else model.epoch)
-        decision = human_conflict(decided, each.video.revision, each.known.human, model)
-        candidate = standing_of(decision, each.video.revision, model, cause.epoch)
-        if not each.label.human and _moves(each, decision, candidate, model):
-            moved[cause].append(_decided(each, decision, model, each.known.label_revision + 1))
+        each, stored, evidence = videos[row], videos[row].stored, evidences[row]
+        cause = Cause(each.trigger, stored.epoch if stored.model_id == model.model_id else model.epoch)
+        decision = human_conflict(decided, stored.revision, each.human, model)
+        candidate = standing_of(decision, stored.revision, model, cause.epoch)
+        if not stored.is_human and _moves(each, decision, candidate, model):
+            moved[cause].append(_decided(each, decision, model, stored.label_revision + 1))
             stays.discard(row)
-        elif each.label.human and (why := _objection(each, evidence, decision, model, now, cooldown)):
+        elif stored.is_human and (why := _objection(each, evidence, decision, model, now, cooldown)):
             doubt = decision._replace(audit=False, reasons=(why,))
             asked[cause].append(_decided(each, doubt, model, None))
     found.priorities = {
-        videos[row].video.video_id: priority_of(
+        videos[row].stored.video_id: priority_of(
             said.level2[row], said.level2_probability[row], model, videos[row].signals.reach
         )
         for row in stays
-        if videos[row].known.open_task is not None
+        if videos[row].stored.open_task is not None
     }
-    known = {videos[row].video.video_id: videos[row].known for row in looked_at}
+    known = {videos[row].stored.video_id: videos[row].known for row in looked_at}
     for cause in {**moved, **asked}:
         following = EffectsOf(found.effects, model, now, deadline, cause)
         following.decisions([*moved[cause], *asked[cause]], known)
@@ -108,50 +88,47 @@ def restated(
 ) -> tuple[Effects, tuple[str | None, str | None, int]]:
     """The model's newest decision in the place of a human label that is taken back: what it causes, and the label's
     level 1, level 2 and label_revision. earlier: what people said of the revision before; it counts again."""
-    free = replace(each, known=replace(each.known, human=earlier), trigger=Trigger.REVIEW)
-    evidence = Evidence(
-        each.video.video_id, each.video.revision, each.content, each.signals.author, each.signals.engagement
-    )
-    decision = human_conflict(decide(evidence, model.policy), each.video.revision, earlier, model)
-    made = _decided(replace(free, model_id=""), decision, model, each.known.label_revision + 1)
+    free = each._replace(stored=each.stored.told(earlier), trigger=Trigger.REVIEW)
+    evidence = Evidence(*each.stored[:2], each.content, each.signals.author, each.signals.engagement)
+    decision = human_conflict(decide(evidence, model.policy), each.stored.revision, earlier, model)
+    made = _decided(free, decision, model, each.stored.label_revision + 1)
     effects = Effects()
     following = EffectsOf(effects, model, now, deadline, Cause(Trigger.REVIEW, model.epoch))
-    following.decisions([made], {each.video.video_id: free.known})
-    standing = standing_of(decision, each.video.revision, model)
-    return effects, (standing.level1, standing.level2, each.known.label_revision + 1)
+    following.decisions([made], {each.stored.video_id: free.known})
+    standing = standing_of(decision, each.stored.revision, model)
+    return effects, (standing.level1, standing.level2, each.stored.label_revision + 1)
 
 
 def _decided(each: Labelled, decision: Decision, model: LiveModel, label_revision: int | None) -> Decided:
     """Its id names the label it makes, or the human one it questions: done twice, it is the same decision."""
-    revision = each.known.label_revision if label_revision is None else label_revision
+    stored = each.stored
+    is_told = stored.model_id == model.model_id and not stored.is_human  # the author's history has what content says
+    revision = stored.label_revision if label_revision is None else label_revision
     return Decided(
         video=each.video,
-        key=pg.text(each.video.video_id),
+        key=pg.text(stored.video_id),
         decision=decision,
-        decision_id=ids.decision_id(
-            each.video.video_id, each.video.revision, model.model_id, "", each.trigger.value, revision
-        ).bytes,
+        decision_id=ids.decision_id(*stored[:2], model.model_id, "", each.trigger.value, revision).bytes,
         label_revision=label_revision,
-        traceparent=each.traceparent,
+        traceparent=stored.traceparent,
         top_k=top_k_json(decision, model),
-        # of a label of this model the author's history has it
-        content_level1=None if each.model_id == model.model_id else content_level1([each.content], model)[0],
+        content_level1=None if is_told else content_level1([each.content], model)[0],
         seen=seen(each.signals, decision, model),
-        human=each.known.human,
+        human=each.human,
         reach=each.signals.reach,
         # people are asked about another answer, and wait no less; an audit's task, or a human label's, is another one
-        waiting=each.waiting if each.route is Route.REVIEW is decision.route and not each.label.human else None,
+        waiting=each.waiting if each.route is Route.REVIEW is decision.route and not stored.is_human else None,
     )
 
 
 def _may_move(each: Labelled, said: Verdicts, row: int, model: LiveModel) -> bool:
     """Whether a verdict is worth its decision: of all others _moves() is false, and nobody has a word to question."""
-    if each.known.human is not None or said.route[row] is not each.route:
+    stored, route = each.stored, said.route[row]
+    if stored.human_revision is not None or route != stored.route:
         return True
-    if each.route is Route.REVIEW:
+    if route is Route.REVIEW:
         return each.best != (model.level1[said.level1[row]], model.level2[said.level2[row]])
-    public = published(each.route, said.level1[row], said.level2[row], model)
-    return (each.label.level1, each.label.level2) != public
+    return (stored.level1, stored.level2) != published(route, said.level1[row], said.level2[row], model)
 
 
 def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveModel) -> bool:
@@ -167,8 +144,8 @@ def _moves(each: Labelled, decision: Decision, candidate: Standing, model: LiveM
 
 def _is_waived(each: Labelled, decision: Decision) -> bool:
     """Whether people were asked before, in vain. Viewers' reports are a doubt of their own, beside any model's."""
-    newly_reported = Reason.REPORTED in decision.reasons and Reason.REPORTED not in each.reasons
-    return not WAIVED.isdisjoint(each.reasons) and not newly_reported
+    newly_reported = Reason.REPORTED in decision.reasons and Reason.REPORTED not in each.stored.reasons
+    return not WAIVED.isdisjoint(each.stored.reasons) and not newly_reported
 
 
 def _objection(
@@ -176,8 +153,8 @@ def _objection(
 ) -> Reason | None:
     """Why people look again at what one of them said: once for each label, not at once, and only where signals, which
     the reviewer did not have, speak for the decision's answer by more than the margin."""
-    human, rules = each.known.human, model.policy.signals
-    if human is None or human.questioned_at is not None or each.known.open_task is not None or rules is None:
+    human, rules = each.human, model.policy.signals
+    if human is None or human.questioned_at is not None or each.stored.open_task is not None or rules is None:
         return None
     if now - human.said_at < cooldown or not contradicts(each.label, standing_of(decision, human.revision, model)):
         return None

@@ -8,22 +8,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.decision.supersede import Standing
-from models.decision.types import ContentEvidence, Route
-from schemas.events import AuthorProfile, EngagementSnapshot, Trigger
+from schemas.events import AuthorProfile, EngagementSnapshot
 from schemas.wire import encode_value
 from stream import boundaries
 from stream.store import encoding as pg
 from stream.store import letters
+from stream.store.labelled import read_labelled
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow
-from stream.store.prior import Key, Known
-from stream.store.reassess import Labelled, Reassessed, reassess
-from stream.store.rows import HumanWord, StoredVideo, Waiting
-from stream.store.signals import NO_SIGNALS_KNOWN, NOTHING_NEWER, PROFILE_WINDOW, lock_authors, read_signals
+from stream.store.prior import Key
+from stream.store.reassess import Reassessed, reassess
+from stream.store.signals import PROFILE_WINDOW, lock_authors
 from stream.store.transaction import append, copy_rows
 from stream.store.work import Dead, LiveModel, Observed, Outcome, Written
 
@@ -202,73 +199,6 @@ def of_now(cursor: Cursor, model: LiveModel) -> LiveModel:
     """The model under its newest promotion: a rollback takes effect here without a restart."""
     row = cursor.execute("SELECT max(epoch) FROM promotions WHERE model_id = %s", [model.model_id]).fetchone()
     return model if row is None or row[0] is None else replace(model, epoch=row[0])
-
-
-# What a model of a newer promotion decided is not ours to decide again, though it was before that promotion.
-_LABELLED = """
-SELECT v.video_id, v.revision, v.author_id, v.published_at, v.traceparent,
-       c.promotion_epoch, c.source = 'human', c.level1, c.level2, c.label_revision, c.model_id,
-       d.route, d.level1, d.level2, d.reasons, t.requested_at, t.deadline_at, t.escalated, t.task_id,
-       p.level1_logits, p.level2_logits,
-       c.human_revision, c.human_level1, c.human_level2, c.human_at, c.questioned_at
-  FROM unnest(%b::text[]) AS k(video_id)
-  JOIN videos v ON v.video_id = k.video_id AND v.removed_at IS NULL
-  JOIN current_labels c ON c.video_id = k.video_id AND c.revision = v.revision
-       AND c.model_id NOT IN (SELECT model_id FROM promotions WHERE epoch > %s)
-  JOIN decisions d ON d.video_id = k.video_id AND d.decision_id = c.decision_id
-  JOIN predictions p ON p.video_id = k.video_id AND p.revision = v.revision AND p.encoder_id = %s
-  LEFT JOIN review_tasks t ON t.video_id = k.video_id AND t.state = 'open'
- ORDER BY k.video_id COLLATE "C"
-"""
-
-
-def read_labelled(
-    cursor: Cursor,
-    video_ids: Sequence[str],
-    watched: set[str],
-    model: LiveModel,
-    newest: Mapping[Key, EngagementSnapshot] = NOTHING_NEWER,
-) -> list[Labelled]:
-    """Those of the videos, which the caller has locked, whose label this model may decide again: its stored prediction
-    is there, and no newer promotion has decided. watched: those that have a new snapshot; newest: those that were just
-    stored."""
-    if not video_ids:
-        return []
-    column = pg.text_column([pg.text(video_id) for video_id in video_ids])
-    cursor.execute(_LABELLED, [column, model.epoch, model.encoder_id])
-    rows = cursor.fetchall()
-    videos = [StoredVideo(*row[:4]) for row in rows]
-    keys = [(video.video_id, video.revision) for video in videos]
-    signals = read_signals(cursor, videos, model, watched=keys, newest=newest)
-    return [
-        _labelled(
-            video,
-            row[4:],
-            signals.get(key, NO_SIGNALS_KNOWN),
-            Trigger.ENGAGEMENT if video.video_id in watched else Trigger.AUTHOR,
-        )
-        for key, video, row in zip(keys, videos, rows, strict=True)
-    ]
-
-
-def _labelled(video: StoredVideo, row: Sequence[Any], signals: Any, trigger: Trigger) -> Labelled:
-    traceparent, epoch, is_human, level1, level2, label_revision, model_id, route, *best_and_rest = row
-    best1, best2, reasons, requested_at, deadline_at, escalated, task, one, two, *said = best_and_rest
-    label = Standing(video.revision, epoch, is_human, level1, level2)
-    return Labelled(
-        video=video,
-        traceparent=traceparent,
-        known=Known(False, label, label_revision, task, None if said[0] is None else HumanWord(*said)),
-        label=label,
-        model_id=model_id,
-        route=Route(route),
-        best=(best1, best2),
-        reasons=frozenset(reasons),
-        waiting=None if task is None else Waiting(requested_at, deadline_at, escalated),
-        content=ContentEvidence(np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")),
-        signals=signals,
-        trigger=trigger,
-    )
 
 
 _PRIORITY = """

@@ -15,9 +15,10 @@ from schemas.errors import UserError
 from schemas.events import ReviewDecided
 from schemas.taxonomy import Taxonomy
 from stream.store.encoding import rows as pg_rows
+from stream.store.labelled import read_labelled
 from stream.store.messages import OUTBOX_COLUMNS, OutboxRow, announced
 from stream.store.reassess import restated
-from stream.store.rescore import of_now, read_labelled
+from stream.store.rescore import of_now
 from stream.store.rows import HumanWord, StoredVideo
 from stream.store.ruling import Authority, Ruling, put_in_force, remember
 from stream.store.signals import evidence_now

@@ -12,14 +12,15 @@ from schemas.errors import ExitCode, UserError
 from stream.settings import DatabaseSettings
 from stream.store import encoding
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 10
 # A worker stopped in the middle of a transaction holds row locks: the server ends it, so that its successor can go on.
 IDLE_IN_TRANSACTION_S = 15
 # A peer that vanished without a word is noticed within this time.
 DEAD_PEER_S = 20
-# Statements that look up a batch of keys. A plan that reads whole tables instead is the better one only while they are
-# small, and lasts until they are analysed again: by then it is worse by orders of magnitude.
-BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+# For statements that look up a batch of keys: they join in the order in which they are written, from the keys on, by
+# index. A plan that begins elsewhere, or reads whole tables, is the better one only while these are small, and goes on
+# until they are analysed again: by then it is worse by orders of magnitude.
+BY_KEY = {"enable_seqscan": "off", "join_collapse_limit": "1"}
 
 
 def connect(

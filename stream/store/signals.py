@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 import psycopg
 
-from models.decision.evidence import author_evidence, engagement_evidence, evidence_json
+from models.decision.evidence import author_known, engagement_evidence, evidence_json
 from models.decision.priority import reach_of
 from models.decision.types import AuthorEvidence, Decision, EngagementEvidence, FloatArray
-from schemas.events import AuthorProfile, EngagementSnapshot, InterestWeight
+from schemas.events import EngagementSnapshot
 from schemas.ids import shard_of
 from stream.store import encoding as pg
 from stream.store.prior import Key, key_columns
@@ -54,21 +54,20 @@ def lock_authors(cursor: Cursor, author_ids: Iterable[str], *, to_write: bool) -
     cursor.execute(_LOCK_EXCLUSIVE if to_write else _LOCK_SHARED, [_AUTHORS_LOCK, shards])
 
 
-_PROFILES = """
-SELECT k.video_id, p.seq, p.as_of, p.main_vertical, p.interests, p.verified, p.certification, p.followers
-  FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) AS k(video_id, author_id, published_at)
- CROSS JOIN LATERAL (SELECT * FROM author_profiles p
+# In the order of publication, newest first, of one moment by id: equal histories add up to equal sums.
+_AUTHORS = """
+SELECT k.place, p.main_vertical, p.interests::text, p.verified, p.followers, h.levels
+  FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
+       WITH ORDINALITY AS k(video_id, author_id, published_at, place)
+  LEFT JOIN LATERAL (SELECT * FROM author_profiles p
                       WHERE p.author_id = k.author_id AND p.as_of <= k.published_at + %s
-                      ORDER BY p.seq DESC LIMIT 1) AS p
-"""
-_HISTORY = """
-SELECT k.video_id, string_agg(h.level1, '' ORDER BY h.published_at DESC, h.video_id)
-  FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) AS k(video_id, author_id, published_at)
- CROSS JOIN LATERAL (SELECT h.level1, h.published_at, h.video_id FROM author_history h
-                      WHERE h.author_id = k.author_id AND h.published_at < k.published_at
-                        AND h.video_id <> k.video_id AND h.taxonomy_id = %s
-                      ORDER BY h.published_at DESC, h.video_id LIMIT %s) AS h
- GROUP BY k.video_id
+                      ORDER BY p.seq DESC LIMIT 1) AS p ON true
+  LEFT JOIN LATERAL (SELECT string_agg(newest.level1, '') AS levels
+                       FROM (SELECT h.level1 FROM author_history h
+                              WHERE h.author_id = k.author_id AND h.published_at < k.published_at
+                                AND h.video_id <> k.video_id AND h.taxonomy_id = %s
+                              ORDER BY h.published_at DESC, h.video_id LIMIT %s) AS newest) AS h ON true
+ WHERE p.author_id IS NOT NULL OR h.levels IS NOT NULL
 """
 _SNAPSHOTS = """
 SELECT e.video_id, e.revision, e.snapshot::text
@@ -110,26 +109,40 @@ def _read_known(
 ) -> dict[Key, Signals]:
     if not videos:
         return {}
+    authors = _read_authors(cursor, videos, taxonomy_id, level1)
+    snapshots = {**_read_snapshots(cursor, [key for key in watched if key not in newest]), **newest}
+    found = {}
+    for place, video in enumerate(videos):
+        key = (video.video_id, video.revision)
+        author, snapshot = authors.get(place), snapshots.get(key)
+        if author is not None or snapshot is not None:
+            found[key] = _signals(author, snapshot, level1)
+    return found
+
+
+class _Author(NamedTuple):
+    evidence: AuthorEvidence | None
+    followers: int | None
+
+
+def _read_authors(
+    cursor: Cursor, videos: Sequence[Subject], taxonomy_id: str, level1: Sequence[str]
+) -> dict[int, _Author]:
+    """By the video's place."""
     columns = (
         pg.text_column([pg.text(video.video_id) for video in videos]),
         pg.text_column([pg.text(video.author_id) for video in videos]),
         pg.timestamptz_column([pg.timestamptz(video.published_at) for video in videos]),
     )
-    cursor.execute(_PROFILES, [*columns, PROFILE_WINDOW])
-    authors = {video.video_id: video.author_id for video in videos}
-    profiles = {video_id: _profile(authors[video_id], *rest) for video_id, *rest in cursor}
-    cursor.execute(_HISTORY, [*columns, taxonomy_id, HISTORY_VIDEOS])
-    histories = {video_id: _sum_of(levels, len(level1)) for video_id, levels in cursor}
-    snapshots = {**_read_snapshots(cursor, [key for key in watched if key not in newest]), **newest}
+    cursor.execute(_AUTHORS, [*columns, PROFILE_WINDOW, taxonomy_id, HISTORY_VIDEOS], binary=True)
+    rows = cursor.fetchall()
+    sums = iter(_sums_of([row[5] for row in rows if row[5] is not None], len(level1)))
     return {
-        (video.video_id, video.revision): _signals(
-            profiles.get(video.video_id),
-            histories.get(video.video_id),
-            snapshots.get((video.video_id, video.revision)),
-            level1,
+        place - 1: _Author(
+            author_known(main, _interests(interests), verified, None if levels is None else next(sums), level1),
+            followers,
         )
-        for video in videos
-        if video.video_id in profiles or video.video_id in histories or (video.video_id, video.revision) in snapshots
+        for place, main, interests, verified, followers, levels in rows
     }
 
 
@@ -140,37 +153,26 @@ def _read_snapshots(cursor: Cursor, watched: Sequence[Key]) -> Mapping[Key, Enga
     return {(video_id, revision): EngagementSnapshot.model_validate_json(text) for video_id, revision, text in cursor}
 
 
-def _profile(author_id: str, seq: int, as_of: Any, main: str | None, interests: Any, *rest: Any) -> AuthorProfile:
-    verified, certification, followers = rest
-    return AuthorProfile.model_construct(
-        author_id=author_id,
-        seq=seq,
-        main_vertical=main,
-        interests=tuple(InterestWeight.model_construct(**each) for each in interests),
-        verified=verified,
-        certification=certification,
-        followers=followers,
-        updated_at=as_of,
-    )
+def _interests(stored: str | None) -> Sequence[tuple[str, float]]:
+    if stored is None or stored == "[]":
+        return ()
+    return [(each["category"], each["weight"]) for each in orjson.loads(stored)]
 
 
-def _sum_of(levels: bytes, n_level1: int) -> FloatArray:
-    """[C1]: soft counts over the videos whose shares follow one another in `levels`."""
-    shares = np.frombuffer(levels, "<f4").reshape(-1, n_level1)
-    return np.asarray(shares.sum(axis=0, dtype=np.float64), np.float32)
+def _sums_of(histories: Sequence[bytes], n_level1: int) -> FloatArray:
+    """[B, C1]: soft counts over the videos whose shares follow one another in each."""
+    if not histories:
+        return np.empty((0, n_level1), np.float32)
+    shares = np.frombuffer(b"".join(histories), "<f4").reshape(-1, n_level1).astype(np.float64)
+    ends = np.cumsum([len(each) for each in histories]) // (4 * n_level1)
+    return np.add.reduceat(shares, np.concatenate(([0], ends[:-1]))).astype(np.float32)
 
 
-def _signals(
-    profile: AuthorProfile | None,
-    history: FloatArray | None,
-    snapshot: EngagementSnapshot | None,
-    level1: Sequence[str],
-) -> Signals:
-    return Signals(
-        author_evidence(profile, history, level1),
-        None if snapshot is None else engagement_evidence(snapshot, level1),
-        reach_of(profile.followers if profile else None, snapshot.plays if snapshot else None),
-    )
+def _signals(author: _Author | None, snapshot: EngagementSnapshot | None, level1: Sequence[str]) -> Signals:
+    evidence, followers = author or (None, None)
+    if snapshot is None:
+        return Signals(evidence, None, reach_of(followers, None))
+    return Signals(evidence, engagement_evidence(snapshot, level1), reach_of(followers, snapshot.plays))
 
 
 # Of the author of the label that goes too: a new revision may have another one.

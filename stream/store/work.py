@@ -91,11 +91,11 @@ class Removal:
     event: VideoRemoved
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, for the same reason
 class Observed:
-    """New evidence: a profile or a snapshot."""
+    """New evidence: a profile or a snapshot. Where it came from is asked of its record only if it cannot be stored."""
 
-    input: Input
+    record: Record
     event: AuthorProfile | EngagementSnapshot
 
 

@@ -12,8 +12,9 @@ import psycopg
 from stream.settings import DatabaseSettings
 from stream.store.assemble import RowFault
 from stream.store.faults import Fault, fault_of
+from stream.store.messages import input_of
 from stream.store.session import Session
-from stream.store.work import Dead, Outcome, Written
+from stream.store.work import Dead, Observed, Outcome, Written
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +71,10 @@ def _without(batch: list[Outcome], code: str, detail: str, error: Exception) -> 
     if isinstance(outcome, Dead) and not outcome.remembers:
         raise error  # not even its dead letter can be stored: nothing is dropped, the job stops
     _log.warning("Postgres refuses one input, which becomes a dead letter: %s: %s", code, detail)
-    attempts = outcome.attempts if isinstance(outcome, Dead) else outcome.input.tries
     if isinstance(outcome, Dead):
         return [[replace(outcome, remembers=False)]]
-    return [[Dead(outcome.input, code, detail, attempts, remembers=False)]]
+    source = input_of(outcome.record, outcome.event) if isinstance(outcome, Observed) else outcome.input
+    return [[Dead(source, code, detail, source.tries, remembers=False)]]
 
 
 def _words(error: psycopg.Error) -> str:

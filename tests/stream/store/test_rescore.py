@@ -80,7 +80,7 @@ def publish(connection: Connection, model: LiveModel, *videos: VideoPublished) -
 def observe(
     connection: Connection, model: LiveModel, *events: AuthorProfile | EngagementSnapshot, now: datetime | None = None
 ) -> None:
-    outcomes: list[Outcome] = [Observed(source(each), each) for each in events]
+    outcomes: list[Outcome] = [Observed(source(each).record, each) for each in events]
     rescore.write(connection, outcomes, model, now or datetime.now(UTC), RULES)
 
 
