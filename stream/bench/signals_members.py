@@ -35,14 +35,14 @@ LOOK_EVERY_S = 0.02
 OUTCOMES = ("applied", "repeated", "outdated")
 
 
-def job(tally: Tally, settings: Settings, cpu_file: str) -> None:
+def job(tally: Tally, settings: Settings, told: str) -> None:
     with _watching(
-        tally, cpu_file, lambda: sum(metrics.ACTIONS.labels(outcome)._value.get() for outcome in OUTCOMES)
+        tally, told, lambda: sum(metrics.ACTIONS.labels(outcome)._value.get() for outcome in OUTCOMES)
     ) as stop:
         signals.run(settings, stop, Health(600.0))
 
 
-def naive(tally: Tally, settings: Settings, cpu_file: str) -> None:
+def naive(tally: Tally, settings: Settings, told: str) -> None:
     """Faust's own table, which takes the partition from the event at hand, and its own acknowledgements."""
     names = TopicNames(settings.kafka.topics)
     app = new_app(settings, Path(tempfile.gettempdir()))
@@ -68,10 +68,10 @@ def naive(tally: Tally, settings: Settings, cpu_file: str) -> None:
             counted.count += 1
 
     _agent(app, names, actions)
-    _run(app, tally, cpu_file, counted)
+    _run(app, tally, told, counted)
 
 
-def floor(tally: Tally, settings: Settings, cpu_file: str) -> None:
+def floor(tally: Tally, settings: Settings, told: str) -> None:
     app = new_app(settings, Path(tempfile.gettempdir()))
     counted = Counted()
 
@@ -80,7 +80,7 @@ def floor(tally: Tally, settings: Settings, cpu_file: str) -> None:
             counted.count += 1
 
     _agent(app, TopicNames(settings.kafka.topics), actions)
-    _run(app, tally, cpu_file, counted)
+    _run(app, tally, told, counted)
 
 
 class Counted:
@@ -88,12 +88,12 @@ class Counted:
 
 
 class _watching:
-    """Tells the tally what is counted, and sets the event when all is; then `cpu_file` holds the processor seconds that
-    it took."""
+    """Tells the tally what is counted, and sets the event when all is. The clock begins when something is counted for
+    the first time: then `told` holds how much that was, and the processor seconds that the others took."""
 
-    def __init__(self, tally: Tally, cpu_file: str, count: Callable[[], float]) -> None:
+    def __init__(self, tally: Tally, told: str, count: Callable[[], float]) -> None:
         self._tally = tally
-        self._cpu_file = cpu_file
+        self._told = told
         self._count = count
         self._stop = threading.Event()
 
@@ -106,18 +106,17 @@ class _watching:
         pass
 
     def _watch(self) -> None:
-        seen = 0
-        begun = time.process_time()
+        first, seen, begun = 0, 0, time.process_time()
         while not self._tally.finished.is_set():
             count = int(self._count())
             if seen == 0:
-                begun = time.process_time()
+                first, begun = count, time.process_time()
             if count > seen:
                 self._tally.reads()
                 self._tally.stored(count - seen)
                 seen = count
             time.sleep(LOOK_EVERY_S)
-        Path(self._cpu_file).write_text(f"{time.process_time() - begun}", encoding="utf-8")
+        Path(self._told).write_text(f"{first} {time.process_time() - begun}", encoding="utf-8")
         self._stop.set()
 
 
@@ -130,9 +129,9 @@ def _agent(app: faust.App, names: TopicNames, work: Callable[[StreamT[bytes]], A
     app.agent(topic, name="actions", concurrency=1)(work)
 
 
-def _run(app: faust.App, tally: Tally, cpu_file: str, counted: Counted) -> None:
+def _run(app: faust.App, tally: Tally, told: str, counted: Counted) -> None:
     async def until_finished() -> None:
-        with _watching(tally, cpu_file, lambda: counted.count) as stop:
+        with _watching(tally, told, lambda: counted.count) as stop:
             starting = asyncio.create_task(app.start())
             while not stop.is_set():
                 await asyncio.sleep(LOOK_EVERY_S)

@@ -17,10 +17,16 @@ CONNECT_TIMEOUT_S = 10
 IDLE_IN_TRANSACTION_S = 15
 # A peer that vanished without a word is noticed within this time.
 DEAD_PEER_S = 20
-# For statements that look up a batch of keys: they join in the order in which they are written, from the keys on, by
-# index. A plan that begins elsewhere, or reads whole tables, is the better one only while these are small, and goes on
-# until they are analysed again: by then it is worse by orders of magnitude.
-BY_KEY = {"enable_seqscan": "off", "join_collapse_limit": "1"}
+# For statements that look up a batch of keys: they join in the order in which they are written, from the keys on, each
+# key by index. A plan that reads whole tables is the better one only while these are small, and goes on until they are
+# analysed again: by then it is worse by orders of magnitude.
+BY_KEY = {
+    "join_collapse_limit": "1",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+}
 
 
 def connect(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.decision.answers import in_audit_sample
-from models.decision.decide import decide, decide_many
+from models.decision.decide import decide, decide_many, verdicts
 from models.decision.probabilities import joint_logits, normalised
 from models.decision.signal_head import GROUPS, signal_scores
 from models.decision.types import AuthorEvidence, EngagementEvidence, Evidence, Policy, Reason, Route
@@ -61,6 +61,18 @@ def test_deciding_many_is_deciding_each_whatever_is_known_of_the_neighbours(
 ) -> None:
     policy, batch = case
     assert decide_many(batch, policy) == [decide(each, policy) for each in batch]
+
+
+@given(cases(), st.booleans(), st.data())
+def test_verdicts_say_what_the_decisions_do_and_any_of_them_can_be_had_in_full(
+    case: tuple[Policy, list[Evidence]], heeds: bool, data: st.DataObject
+) -> None:
+    policy, batch = case if heeds else (replace(case[0], signals=None), case[1])
+    said, whole = verdicts(batch, policy), decide_many(batch, policy)
+    columns = zip(said.route, said.level1, said.level2, said.level2_probability, strict=True)
+    assert list(columns) == [(each.route, each.level1, each.level2, each.level2_probability) for each in whole]
+    wanted = data.draw(st.lists(st.integers(0, len(batch) - 1), unique=True))
+    assert said.decisions(wanted) == [whole[row] for row in wanted]
 
 
 @given(cases())

@@ -20,9 +20,11 @@ from schemas.events import AuthorProfile, EngagementSnapshot, VideoPublished
 from stream.classify.stub import LEVEL1, StubAnalyzer, stub_model
 from stream.consumer.records import Record
 from stream.settings import DatabaseSettings
+from stream.store import encoding as pg
 from stream.store import registry, rescore
+from stream.store.labelled import _LABELLED
 from stream.store.rescore import ReviewRules
-from stream.store.session import connect
+from stream.store.session import Session, connect
 from stream.store.signals import PROFILE_WINDOW, evidence_now
 from stream.store.transaction import write
 from stream.store.work import Analysed, Batch, Input, LiveModel, Observed, Origin, Outcome
@@ -332,6 +334,49 @@ def test_history_is_the_contents_word_whatever_signals_made_of_it_and_reaches_la
     seen = dict(connection.execute("SELECT video_id, evidence -> 'author' FROM decisions").fetchall())
     assert seen["earlier"] is None
     assert sum(seen["later"]["history"].values()) == pytest.approx(1.0)
+
+
+def test_the_history_of_an_author_is_rewritten_where_another_model_decides_again_and_there_alone(
+    connection: Connection, model: LiveModel
+) -> None:
+    each = moved_by(2)
+    publish(connection, model, each)
+    row = "SELECT level1, xmin FROM author_history"
+    before = one(connection, row)
+    observe(connection, model, snapshot(each.video_id, 5000, 2))
+    assert counts(connection, each.video_id)[0] == 2
+    assert one(connection, row) == before, "it says of its author what it said"
+    warmer = replace(model, model_id="warmer", policy=replace(model.policy, temperature_level2=3.0))
+    observe(connection, registry.enter(connection, warmer, {}), snapshot(each.video_id, 5001, 3))
+    assert counts(connection, each.video_id)[0] == 3
+    assert one(connection, row)[0] != before[0]
+    assert one(connection, "SELECT count(*) FROM author_history") == (1,)
+
+
+def test_a_batch_is_looked_up_by_its_keys_whatever_the_planner_believes_of_the_tables(
+    dsn: str, connection: Connection, model: LiveModel
+) -> None:
+    publish(connection, model, video("first"))
+    connection.execute("ANALYZE")  # of tables of one row, which are best read whole
+    videos = [video(f"later-{number}", author=f"a{number % 50}") for number in range(1000)]
+    publish(connection, model, *videos)
+    with Session(DatabaseSettings(dsn=SecretStr(dsn)), "test").connection() as session, session.cursor() as cursor:
+        column = pg.text_column([pg.text(each.video_id) for each in videos[::100]])
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {_LABELLED}", [column, model.epoch, model.encoder_id])
+        ((explained,),) = cursor.fetchall()
+    read = {
+        node["Alias"]: node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        for node in _nodes(explained[0]["Plan"])
+        if node.get("Alias") in tuple("vcdpt")
+    }
+    assert read.keys() == set("vcdpt")
+    assert max(read.values()) <= 10, read
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
 
 
 def test_a_worker_of_a_model_that_was_taken_back_decides_nothing(connection: Connection, model: LiveModel) -> None:
