@@ -1,12 +1,12 @@
 """`reelsort bench rescore`: the rescore job beside a floor, in one run on a real Kafka and a real Postgres.
 
 The job reads snapshots of videos that have labels and does all it does in production: parse, lock, keep the newest
-snapshot, read predictions and evidence, decide again, write what moves and announce it, keep the evidence beside what
-does not, commit offsets. The floor reads the same topic with confluent-kafka, upserts the same snapshots into a table
-like engagement_snapshots, and does nothing else. It comes twice: raw, with what the driver offers for many rows, and
-tuned, with the job's own statement over arrays in binary.
+snapshot, read predictions and evidence, decide again, write what moves and announce it, commit offsets. The floor reads
+the same topic with confluent-kafka, upserts the same snapshots into a table like engagement_snapshots, and does nothing
+else. It comes twice: raw, with what the driver offers for many rows, and tuned, with the job's own statement over
+arrays in binary.
 
-Each is one process, with transactions of one size; the job has its own two connections. Labels are the stub model's;
+Each is one process, with transactions of one size; the job has its own three connections. Labels are the stub model's;
 half of the authors have a profile. Every video is heard of in turn, again and again; most snapshots agree with its
 label, and one video in twenty finds another audience half-way. They take turns, each on a fresh copy of the same
 database, and ratios are taken repeat by repeat. A first round is not counted: it takes the shares of time, which need

@@ -137,13 +137,13 @@ def _decision(number: int, decision: Plain) -> Iterator[str]:
 
 
 def _known_since(told: Plain) -> Iterator[str]:
-    """Evidence that came after the decision in force and changed nothing that is published."""
+    """Evidence other than the decision in force saw, where a model at hand says what it means."""
     newest = told["known"]
     if newest is None:
         return
     for decision in told["decisions"]:
         if decision["in_force"] and decision["saw"] != newest:
-            yield "\n[bold]known since[/bold], with nothing to change in the label"
+            yield "\n[bold]known by now[/bold]"
             yield f"  of the author: {escape(author_words(newest['author']))}"
             yield f"  of the audience: {escape(engagement_words(newest['engagement']))}"
 

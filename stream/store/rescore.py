@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from models.decision.types import Route
 from schemas.events import AuthorProfile, EngagementSnapshot
 from schemas.wire import encode_value
 from stream import boundaries
@@ -29,6 +30,7 @@ Cursor = psycopg.Cursor[Any]
 
 PROFILES_KEPT = 20  # versions of an author's profile, for videos that come late
 CONCERNED = 1000  # videos of an author that a new profile looks at again: the newest; nobody publishes more in a window
+AT_ONCE = 4000  # videos of one transaction: a batch of profiles may concern any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ def write(
        killed process wrote in step 1 or 3 may never have been looked at.
     5. decisions, labels, tasks, outbox as classify does; where nothing would be published differently, the priority of
        the open task alone.
-    6. dead letters; commit. Only then may offsets be committed.
+    6. dead letters; commit. Only then may offsets be committed. Where there are too many videos for one transaction,
+       steps 2 to 5 are done for one share after another, each committed by itself: done again, they change nothing.
 
-    Raises psycopg.Error; nothing but profiles is written then.
+    Raises psycopg.Error; nothing is written then but profiles, and whole shares.
     """
     profiles = [each.event for each in outcomes if isinstance(each, Observed) and isinstance(each.event, AuthorProfile)]
     snapshots = _newest(each.event for each in outcomes if isinstance(each, Observed))
@@ -66,14 +69,34 @@ def write(
         with connection.transaction(), connection.cursor() as cursor:
             _store_profiles(cursor, profiles)
         boundaries.reached("after_profiles")
+    watched = {snapshot.video_id for snapshot in snapshots}
+    touched = sorted(watched | _concerned(connection, profiles))
+    taken: Counter[tuple[Route, str]] = Counter()
+    while len(touched) > AT_ONCE:
+        share, touched = touched[:AT_ONCE], touched[AT_ONCE:]
+        taken += _write_share(connection, share, snapshots, (), model, now, rules).decisions
+    rest = _write_share(connection, touched, snapshots, dead, model, now, rules)
+    return Written(taken + rest.decisions, rest.dead, removed=0)
+
+
+def _write_share(
+    connection: Connection,
+    touched: Sequence[str],
+    snapshots: Sequence[EngagementSnapshot],
+    dead: Sequence[Dead],
+    model: LiveModel,
+    now: datetime,
+    rules: ReviewRules,
+) -> Written:
+    """touched: sorted. snapshots: those of other videos are passed over."""
+    mine = set(touched)
+    ours = [snapshot for snapshot in snapshots if snapshot.video_id in mine]
     records: list[OutboxRow] = []
     with connection.transaction(), connection.cursor() as cursor:
-        watched = {snapshot.video_id for snapshot in snapshots}
-        touched = watched | _concerned(cursor, profiles)
         _lock(cursor, touched)
-        newest = _store_snapshots(cursor, snapshots, now)
+        newest = _store_snapshots(cursor, ours, now)
         current = of_now(cursor, model)
-        videos = read_labelled(cursor, sorted(touched), watched, current, newest)
+        videos = read_labelled(cursor, touched, {each.video_id for each in ours}, current, newest)
         found = reassess(videos, current, now, now + rules.within, rules.cooldown)
         append(cursor, found.effects, now)
         _update(cursor, found, now)
@@ -140,13 +163,13 @@ SELECT h.video_id
 """
 
 
-def _concerned(cursor: Cursor, profiles: Sequence[AuthorProfile]) -> set[str]:
+def _concerned(connection: Connection, profiles: Sequence[AuthorProfile]) -> set[str]:
     """The labelled videos that these profiles count for."""
     if not profiles:
         return set()
     authors, moments = [each.author_id for each in profiles], [each.updated_at for each in profiles]
-    cursor.execute(_CONCERNED, [authors, moments, PROFILE_WINDOW, CONCERNED])
-    return {video_id for (video_id,) in cursor}
+    rows = connection.execute(_CONCERNED, [authors, moments, PROFILE_WINDOW, CONCERNED])
+    return {video_id for (video_id,) in rows}
 
 
 # A conflict locks even where its WHERE leaves the row as it is, and waits for whoever is inserting the same video.
@@ -157,9 +180,9 @@ ON CONFLICT (video_id) DO UPDATE SET revision = v.revision WHERE false
 """
 
 
-def _lock(cursor: Cursor, video_ids: set[str]) -> None:
+def _lock(cursor: Cursor, video_ids: Sequence[str]) -> None:
     if video_ids:
-        cursor.execute(_LOCK, [pg.text_column([pg.text(video_id) for video_id in sorted(video_ids)])])
+        cursor.execute(_LOCK, [pg.text_column([pg.text(video_id) for video_id in video_ids])])
 
 
 _SNAPSHOT = """

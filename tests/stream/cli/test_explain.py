@@ -104,12 +104,12 @@ def test_a_label_that_signals_moved_is_told_with_what_moved_it_and_what_it_would
     assert "signals moved the answer, in log-odds: audience +" in words
     assert f"without signals: {before.route.value}, {model.level2[before.level2]}" in words
     assert "not sent yet: reelsort.label.decided.v1 to video.labels.v1" in words
-    assert "known since" not in words
+    assert "known by now" not in words
     observe(connection, model, snapshot(each.video_id, 6000, 2))
     told, words = explained(capsys, each.video_id)
     assert told["decisions"][-1]["saw"]["engagement"]["plays"] == 5000
     assert told["known"]["engagement"]["plays"] == 6000
-    assert "of the audience: 6,000 plays" in words.partition("known since")[2]
+    assert "of the audience: 6,000 plays" in words.partition("known by now")[2]
 
 
 def test_what_reviewers_said_is_told_with_their_notes_and_second_thoughts(

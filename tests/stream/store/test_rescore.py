@@ -287,17 +287,24 @@ def wait_for_a_lock(dsn: str) -> None:
     raise AssertionError("nobody waited")
 
 
+@pytest.mark.parametrize("at_once", [rescore.AT_ONCE, 7])
 def test_a_new_profile_looks_again_at_the_videos_it_counts_for_and_at_no_older_ones(
-    connection: Connection, model: LiveModel
+    connection: Connection, model: LiveModel, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    monkeypatch.setattr(rescore, "AT_ONCE", at_once)
     videos = [video(f"u{number}") for number in range(60)]
     publish(connection, model, *videos)
     evidence = author_evidence(profile("a", 1, 0), None, LEVEL1)
     before = {each.video_id: label(connection, each.video_id) for each in videos}
     observe(connection, model, profile("a", 1, 0, NOON + PROFILE_WINDOW + timedelta(hours=1)))
     assert {each.video_id: label(connection, each.video_id) for each in videos} == before
-    observe(connection, model, profile("a", 0, 0))
+    observe(connection, model, profile("a", 0, 0), snapshot("u59", 100, 0), snapshot("unheard", 10, 0))
     assert {each.video_id: label(connection, each.video_id) for each in videos} != before
+    assert connection.execute("SELECT video_id FROM engagement_snapshots ORDER BY 1").fetchall() == [
+        ("u59",),
+        ("unheard",),
+    ]
+    videos.pop()
     for each in videos:
         route = label(connection, each.video_id)[3]
         assert route == alone(each, author=evidence).route.value
