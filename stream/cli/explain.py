@@ -66,7 +66,7 @@ def lines(told: Plain) -> Iterator[str]:
         yield from _prediction(prediction)
     for number, decision in enumerate(told["decisions"], 1):
         yield from _decision(number, decision)
-    yield from _known_since(told)
+    yield from _known_by_now(told)
     for task in told["tasks"]:
         yield from _task(task)
     for letter in told["dead_letters"]:
@@ -136,7 +136,7 @@ def _decision(number: int, decision: Plain) -> Iterator[str]:
         )
 
 
-def _known_since(told: Plain) -> Iterator[str]:
+def _known_by_now(told: Plain) -> Iterator[str]:
     """Evidence other than the decision in force saw, where a model at hand says what it means."""
     newest = told["known"]
     if newest is None:
