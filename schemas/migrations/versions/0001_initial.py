@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("published_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("taxonomy_id", sa.Text(), nullable=False),
         sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("source IN ('model', 'human')", name=op.f("ck_current_labels_source")),
         sa.CheckConstraint(
