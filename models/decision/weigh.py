@@ -142,8 +142,10 @@ class Weighed:
             strict=True,
         )
         decisions = list(map(Decision._make, columns))
-        for n in np.flatnonzero(~(informed | self.called[rows])).tolist():
-            (decisions[n],) = content_decisions(content.at([n]), [self.evidences[wanted[n]]], self.policy)
+        unheard = np.flatnonzero(~(informed | self.called[rows])).tolist()
+        alone = content_decisions(content.at(unheard), [self.evidences[wanted[n]] for n in unheard], self.policy)
+        for n, decision in zip(unheard, alone, strict=True):
+            decisions[n] = decision
         return decisions
 
 

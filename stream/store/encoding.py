@@ -188,10 +188,6 @@ class _Json(Column):
     __slots__ = ()
 
 
-class _Jsonb(Column):
-    __slots__ = ()
-
-
 class _Float8(Column):
     __slots__ = ()
 
@@ -216,10 +212,6 @@ def json_column(fields: Sequence[Field]) -> Column:
     return _Json(fields, 114)
 
 
-def jsonb_column(fields: Sequence[Field]) -> Column:
-    return _Jsonb(fields, 3802)
-
-
 def float8_column(fields: Sequence[Field]) -> Column:
     return _Float8(fields, 701)
 
@@ -242,7 +234,6 @@ _ARRAY_OIDS: Mapping[type[Column], int] = {
     _Float8: 1022,
     _Timestamptz: 1185,
     _Json: 199,
-    _Jsonb: 3807,
 }
 
 

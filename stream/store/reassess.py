@@ -1,7 +1,8 @@
 """Stored predictions decided again, now that more is known. Pure: no connection, no clock, no model run.
 
 What comes out depends on what is stored alone, never on the order in which it came: a label moves where today's
-decision would publish something else, and nothing is written where it would not.
+decision would publish something else; where it would not, nothing is written but the priority of its task, and a
+question to people about what one of them said.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def reassess(
     ]
     moved: dict[Cause, list[Decided]] = defaultdict(list)
     asked: dict[Cause, list[Decided]] = defaultdict(list)
-    said, stays = verdicts(evidences, model.policy), set(range(len(videos)))
+    said, moving = verdicts(evidences, model.policy), set[int]()
     looked_at = [row for row, each in enumerate(videos) if _may_move(each, said, row, model)]
     for row, decided in zip(looked_at, said.decisions(looked_at), strict=True):
         each, stored, evidence = videos[row], videos[row].stored, evidences[row]
@@ -62,16 +63,14 @@ def reassess(
         candidate = standing_of(decision, stored.revision, model, cause.epoch)
         if not stored.is_human and _moves(each, decision, candidate, model):
             moved[cause].append(_decided(each, decision, model, stored.label_revision + 1))
-            stays.discard(row)
+            moving.add(row)
         elif stored.is_human and (why := _objection(each, evidence, decision, model, now, cooldown)):
             doubt = decision._replace(audit=False, reasons=(why,))
             asked[cause].append(_decided(each, doubt, model, None))
     found.priorities = {
-        videos[row].stored.video_id: priority_of(
-            said.level2[row], said.level2_probability[row], model, videos[row].signals.reach
-        )
-        for row in stays
-        if videos[row].stored.open_task is not None
+        each.stored.video_id: priority_of(said.level2[row], said.level2_probability[row], model, each.signals.reach)
+        for row, each in enumerate(videos)
+        if each.stored.open_task is not None and row not in moving
     }
     known = {videos[row].stored.video_id: videos[row].known for row in looked_at}
     for cause in {**moved, **asked}:

@@ -32,7 +32,10 @@ BY_KEY = {
 def connect(
     database: DatabaseSettings, name: str, planner: Mapping[str, str] = MappingProxyType({})
 ) -> psycopg.Connection[Any]:
-    """Open a session. `name` shows in pg_stat_activity. Raises psycopg.OperationalError where there is no server."""
+    """Open a session. `name` shows in pg_stat_activity; planner: settings of Postgres' planner, such as BY_KEY.
+
+    Raises psycopg.OperationalError where there is no server.
+    """
     settings = {
         "statement_timeout": f"{database.statement_timeout_s * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",

@@ -205,7 +205,7 @@ def test_the_view_and_its_past_have_the_same_columns(dsn: str) -> None:
     assert view is not None
     assert past is not None
     assert [(each.name, each.type_code) for each in view] == [(each.name, each.type_code) for each in past]
-    assert {each.name for each in view}.isdisjoint({"human_level1", "promotion_epoch"})
+    assert {each.name for each in view}.isdisjoint({"evidence", "human_level1", "promotion_epoch"})
 
 
 def test_one_videos_past_is_found_without_reading_them_all(history: str) -> None:
