@@ -42,7 +42,8 @@ def load_signal_head(path: Path, taxonomy: Taxonomy) -> SignalHead:
         raise UserError(f"{path} cannot be read: {error.strerror or error}", MEND_SIGNALS) from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a signal head: {error}", MEND_SIGNALS) from error
-    arrays.setdefault("content_top", np.array(0.0))  # files of before it was learnt heed content without it
+    for name in ("content_top", "entropy_slope"):  # files of before these were learnt do without
+        arrays.setdefault(name, np.array(0.0))
     found_format, taxonomy_id = (arrays.pop(name, None) for name in ("format", "taxonomy_id"))
     if found_format is None or not np.array_equal(found_format, _FORMAT):
         raise UserError(f"{path} is not a signal head of format {_FORMAT}", MEND_SIGNALS)

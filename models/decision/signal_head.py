@@ -1,8 +1,9 @@
 """The signal head: a log-linear opinion pool of what is known besides the content (Genest and Zidek 1986).
 
-log P(j | all) = content * log P(j | content) - content_top [j = the content's answer] + sum over groups of s_group(j)
-+ constant, for level-2 classes j of level-1 class c = parent(j). With lift(n, A, b)_c = log((n_c + A b_c) /
-((N + A) b_c)), N = sum(n), which is 0 where N = 0 and grows with every n_c:
+log P(j | all) = (content * log P(j | content) - content_top [j = the content's answer] + sum over groups of s_group(j))
+/ temperature + constant, for level-2 classes j of level-1 class c = parent(j). The temperature is a video's own, larger
+the less is settled: inverse_temperature(). With lift(n, A, b)_c = log((n_c + A b_c) / ((N + A) b_c)), N = sum(n), which
+is 0 where N = 0 and grows with every n_c:
 
     history    weight * lift(soft counts of the author's earlier videos)
     vertical   (weight + verified's) [c = main vertical]
@@ -119,6 +120,19 @@ def level1_scores(head: SignalHead, found: Features) -> DoubleArray:
             audience_weight[:, None] * lift(found.audience, head.audience_pseudo, head.audience_base),
         )
     )
+
+
+def inverse_temperature(joint: DoubleArray, entropy_slope: float) -> DoubleArray:
+    """[B]: exp(-entropy_slope * H), H being the entropy in nats of softmax(joint), joint: [B, C2].
+
+    A confidence is calibrated by how much is settled altogether, and the order of the classes stays as it is: after
+    the entropy-based temperature scaling of Balanya, Maroñas and Ramos (2022), whose temperature grows with log H.
+    """
+    away = joint - joint.max(axis=1, keepdims=True)
+    share = np.exp(away)
+    total = share.sum(axis=1)
+    entropy = np.log(total) - (share * away).sum(axis=1) / total
+    return np.asarray(np.exp(-entropy_slope * entropy))
 
 
 def lift(counts: DoubleArray, pseudo: float, base: DoubleArray) -> DoubleArray:

@@ -85,13 +85,15 @@ class SignalHead:
     """signals.npz: what signals add to the content's log-probabilities. Formulas: models/decision/signal_head.py.
 
     content: the weight of the content's log-probability beside signals; content_top: how many nats its own answer, the
-    largest of many estimates and so too large more often than not, is worth less beside them. base: shares of level-1
-    classes among videos; audience_base: among viewers. Every *_weight is at least 0; a *_pseudo is the number of
-    observations at which evidence counts half.
+    largest of many estimates and so too large more often than not, is worth less beside them. entropy_slope: how much
+    less all this is worth, in its logarithm, for each nat of entropy that it leaves. base: shares of level-1 classes
+    among videos; audience_base: among viewers. Every *_weight is at least 0; a *_pseudo is the number of observations
+    at which evidence counts half.
     """
 
     content: float
     content_top: float
+    entropy_slope: float
     base: NDArray[np.float64]  # [C1], > 0, sums to 1
     audience_base: NDArray[np.float64]  # [C1], > 0, sums to 1
     history_weight: float

@@ -23,7 +23,7 @@ from models.decision.content import (
     routes,
 )
 from models.decision.probabilities import DoubleArray, IntArray, Probabilities, normalised
-from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, content_beside, signal_scores
+from models.decision.signal_head import AUTHOR_GROUPS, GROUPS, content_beside, inverse_temperature, signal_scores
 from models.decision.types import (
     ContentAnswer,
     Decision,
@@ -35,7 +35,7 @@ from models.decision.types import (
     SignalRules,
 )
 
-CONTENT = "content"  # the name under which the weight of content beside signals explains itself
+CONTENT = "content"  # the name under which what content says otherwise beside signals explains itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ def _posterior(
 
     said = content.answers
     beside = np.where(informed[:, None], content_beside(head, content.joint, said.level2), content.joint)
-    joint = np.where(informed[:, None], beside + scores.values.sum(axis=0), content.joint)
+    whole = beside + scores.values.sum(axis=0)
+    sharpness = np.where(informed, inverse_temperature(whole, head.entropy_slope), 1.0)[:, None]
+    joint = np.where(informed[:, None], sharpness * whole, content.joint)
     probabilities = normalised(joint.copy(), policy)
     best = best_answers(probabilities, policy)
     level1, moved1 = _moved(np.log(np.maximum(probabilities.level1, _TINY)), said.level1, best.level1, margin)
@@ -86,7 +88,7 @@ def _posterior(
     next_best = rest.argmax(axis=1)
     lead = level2_probability - np.maximum(rest[rows, next_best], 0.0)  # the whole probability where nothing is next
     other = np.where(moved2, said.level2, next_best)
-    gains = np.concatenate((scores.values, (beside - content.joint)[None]))
+    gains = np.concatenate((sharpness * scores.values, (sharpness * beside - content.joint)[None]))
     return Posterior(
         probabilities=probabilities,
         level1=level1,

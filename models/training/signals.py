@@ -2,7 +2,8 @@
 
 Minimised over weights w >= 0 and pseudo-counts A is the mean over videos of -log P(class | evidence at some moment)
 plus penalty / 2 * (sum of w^2 + (content - 1)^2), content_top being one of the w, plus a weak pull of log A to where it
-starts.
+starts. What was learnt under brigades is calibrated without, on videos that were left out: one scale of all w, and
+entropy_slope.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import optimize, special
 
 from models.decision.probabilities import DoubleArray, sum_children
-from models.decision.signal_head import lift
+from models.decision.signal_head import inverse_temperature, lift
 from models.decision.types import Policy, SignalHead
 from models.training.comment_grams import BUCKETS, choose_penalty, fit_grams, loud_texts
 from models.training.signal_items import Comments, Item
@@ -27,6 +28,8 @@ FOLDS = 3
 PENALTIES = (1e-4, 1e-3, 1e-2)
 BOUND = 4.0  # of comments, in nats
 LOUD = 60  # texts of each class that a brigade chooses from
+SCALES = (0.5, 2.0)
+STEEPEST = 0.5  # entropy_slope: with much more, evidence for a class could make it less probable
 
 Progress = Callable[[int, int], None]
 Numbers = dict[str, float]
@@ -53,8 +56,11 @@ _PSEUDO_LIMIT = float(np.log(30.0))  # either way from the start
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A head and how it was found. loss: mean negative log-likelihood of the latest evidence, cross-validated;
-    content_loss: that of content alone for the same videos."""
+    """A head and how it was found.
+
+    loss: mean negative log-likelihood of the latest evidence, cross-validated; NaN where all videos are of one fold.
+    content_loss: that of content alone for the same videos.
+    """
 
     head: SignalHead
     penalty: float
@@ -97,11 +103,13 @@ def fit_head(
         level1=_shares(np.bincount(policy.parent[[item.target for item in items]], minlength=policy.n_level1)),
         audience=_shares(everything.features.audience.sum(axis=0)),
     )
-    penalty, loss = _choose(known, bases, policy)
+    choice = _choose(known, bases, policy)
     steps.advance()
     grams = fit_grams(comments, n_level2, gram_penalty, buckets=buckets)
+    numbers = solve(everything, bases, policy, choice.penalty)
     head = SignalHead(
-        **solve(everything, bases, policy, penalty),
+        **{name: value if name.endswith("pseudo") else choice.scale * value for name, value in numbers.items()},
+        entropy_slope=choice.entropy_slope,
         base=bases.level1,
         audience_base=bases.audience,
         comments_bound=BOUND,
@@ -109,7 +117,8 @@ def fit_head(
         comment_grams=grams.grams,
     )
     steps.advance()
-    return Fit(head, penalty, gram_penalty, loss, mean_loss(everything, _content_alone(), bases, policy))
+    content_loss = tempered_loss(*latest_joint(everything, _content_alone(), bases, policy), 0.0)
+    return Fit(head, choice.penalty, gram_penalty, choice.loss, content_loss)
 
 
 def fold_of(video_id: str) -> int:
@@ -126,7 +135,7 @@ class Bases:
 
 
 def solve(samples: Samples, bases: Bases, policy: Policy, penalty: float) -> Numbers:
-    """The weights that make the targets most likely, and then their common scale, on the latest honest evidence."""
+    """The weights that make the targets most likely, before they are calibrated."""
     names = list(_START)
     pseudo = np.array([name.endswith("pseudo") for name in names])
     start = np.array(list(_START.values()))
@@ -146,29 +155,18 @@ def solve(samples: Samples, bases: Bases, policy: Policy, penalty: float) -> Num
         for name, at, logarithmic in zip(names, start, pseudo, strict=True)
     ]
     found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=limits)
-    return _scaled(samples, _named(names, pseudo, found.x), bases, policy)
+    return _named(names, pseudo, found.x)
 
 
 def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: Policy) -> tuple[float, Numbers]:
-    """Mean negative log-likelihood by the samples' weights, and its slope along each number."""
+    """Mean negative log-likelihood by the samples' weights, not calibrated, and its slope along each number."""
     seen = samples.features
-    history = _Lift(seen.history, numbers["history_pseudo"], bases.level1)
-    interests = _Lift(seen.interests, numbers["interests_pseudo"], bases.level1)
-    audience = _Lift(seen.audience, numbers["audience_pseudo"], bases.audience)
-    comments = _Lift(samples.votes, numbers["comments_pseudo"], samples.comment_base)
+    heard = _heard(samples, numbers, bases, policy)
+    history, interests, audience, comments = heard.history, heard.interests, heard.audience, heard.comments
     inside = np.abs(comments.value) <= BOUND
     said = np.clip(comments.value, -BOUND, BOUND)
-    audience_weight = (numbers["audience_weight"] + numbers["audience_completion"] * seen.completion)[:, None]
-    level1 = (
-        numbers["history_weight"] * history.value
-        + (numbers["vertical_weight"] + numbers["vertical_verified"] * seen.verified)[:, None] * seen.vertical
-        + numbers["interests_weight"] * interests.value
-        + audience_weight * audience.value
-    )
-    joint = numbers["content"] * samples.content + level1[:, policy.parent] + numbers["comments_weight"] * said
     rows, said_alone = np.arange(len(samples)), samples.content.argmax(axis=1)
-    joint[rows, said_alone] -= numbers["content_top"]
-    joint -= joint.max(axis=1, keepdims=True)
+    joint = heard.joint - heard.joint.max(axis=1, keepdims=True)
     share = np.exp(joint)
     total = share.sum(axis=1, keepdims=True)
     weight = samples.weight / samples.weight.sum()
@@ -191,59 +189,107 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
         "interests_pseudo": numbers["interests_weight"] * float((by_level1 * interests.slope).sum()),
         "audience_weight": float(audience_slope.sum()),
         "audience_completion": float((audience_slope * seen.completion).sum()),
-        "audience_pseudo": float((by_level1 * audience_weight * audience.slope).sum()),
+        "audience_pseudo": float((by_level1 * heard.audience_weight * audience.slope).sum()),
         "comments_weight": float((by_level2 * said).sum()),
         "comments_pseudo": numbers["comments_weight"] * float((by_level2 * comments.slope * inside).sum()),
     }
 
 
-def mean_loss(samples: Samples, numbers: Numbers, bases: Bases, policy: Policy) -> float:
-    """Mean negative log-likelihood of the latest evidence of each video."""
-    rows = np.flatnonzero(samples.latest)
-    if not len(rows):
-        return float("nan")
-    return loss_and_gradient(_evenly(chosen(samples, rows)), numbers, bases, policy)[0]
+def latest_joint(
+    samples: Samples, numbers: Numbers, bases: Bases, policy: Policy
+) -> tuple[DoubleArray, NDArray[np.int64]]:
+    """[R, C2], what the latest honest evidence of each video says, and the targets [R]."""
+    latest = chosen(samples, np.flatnonzero(samples.latest))
+    return _heard(latest, numbers, bases, policy).joint, latest.target
 
 
-def _choose(parts: Sequence[Samples], bases: Bases, policy: Policy) -> tuple[float, float]:
-    """The penalty that serves the parts left out best, and its mean loss on them."""
-    if len(parts) == 1:
-        return PENALTIES[-1], float("nan")
-    losses = {}
-    for penalty in PENALTIES:
-        held = []
-        for place, part in enumerate(parts):
-            rest = joined([other for number, other in enumerate(parts) if number != place])
-            held.append(mean_loss(part, solve(rest, bases, policy, penalty), bases, policy))
-        losses[penalty] = float(np.nanmean(held))
-    best = min(losses, key=lambda penalty: losses[penalty])
-    return best, losses[best]
-
-
-def _scaled(samples: Samples, numbers: Numbers, bases: Bases, policy: Policy) -> Numbers:
-    """All weights by one factor, a temperature: what was learnt under brigades is judged without."""
-    rows = np.flatnonzero(samples.latest)
-    if not len(rows):
-        return numbers
-    honest = _evenly(chosen(samples, rows))
-    weights = [name for name in numbers if not name.endswith("pseudo")]
-
-    def scaled(factor: float) -> Numbers:
-        return numbers | {name: factor * numbers[name] for name in weights}
-
-    found = optimize.minimize_scalar(
-        lambda factor: loss_and_gradient(honest, scaled(factor), bases, policy)[0], bounds=(0.5, 2.0), method="bounded"
+def calibration(joint: DoubleArray, target: NDArray[np.int64]) -> tuple[float, float]:
+    """The factor of joint [R, C2], and the entropy_slope after it, that make target [R] most likely."""
+    found = optimize.minimize(
+        lambda free: tempered_loss(free[0] * joint, target, free[1]),
+        (1.0, STEEPEST / 5),
+        method="Nelder-Mead",
+        bounds=(SCALES, (0.0, STEEPEST)),
     )
-    return scaled(float(found.x))
+    scale, slope = found.x.tolist()
+    return scale, slope
 
 
-def _evenly(samples: Samples) -> Samples:
-    samples.weight[:] = 1.0  # chosen() copied them
-    return samples
+def tempered_loss(joint: DoubleArray, target: NDArray[np.int64], entropy_slope: float) -> float:
+    """Mean negative log-likelihood of target [R] by softmax(joint * inverse_temperature()), joint: [R, C2]."""
+    tempered = inverse_temperature(joint, entropy_slope)[:, None] * joint
+    of_target = tempered[np.arange(len(target)), target]
+    return float((special.logsumexp(tempered, axis=1) - of_target).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """scale: of the weights; loss: of what it was chosen on, calibrated."""
+
+    penalty: float
+    scale: float
+    entropy_slope: float
+    loss: float
+
+
+def _choose(parts: Sequence[Samples], bases: Bases, policy: Policy) -> _Choice:
+    """The penalty that serves the parts left out best, and what calibrates its answers to them."""
+    if len(parts) == 1:
+        joint, target = latest_joint(parts[0], solve(parts[0], bases, policy, PENALTIES[-1]), bases, policy)
+        return _Choice(PENALTIES[-1], *calibration(joint, target), float("nan"))
+    said = {penalty: _left_out(parts, bases, policy, penalty) for penalty in PENALTIES}
+    best = min(said, key=lambda penalty: tempered_loss(*said[penalty], 0.0))
+    joint, target = said[best]
+    scale, slope = calibration(joint, target)
+    return _Choice(best, scale, slope, tempered_loss(scale * joint, target, slope))
+
+
+def _left_out(
+    parts: Sequence[Samples], bases: Bases, policy: Policy, penalty: float
+) -> tuple[DoubleArray, NDArray[np.int64]]:
+    """latest_joint() of every part, by weights that the other parts taught."""
+    joints, targets = [], []
+    for place, part in enumerate(parts):
+        rest = joined([other for number, other in enumerate(parts) if number != place])
+        joint, target = latest_joint(part, solve(rest, bases, policy, penalty), bases, policy)
+        joints.append(joint)
+        targets.append(target)
+    return np.concatenate(joints), np.concatenate(targets)
 
 
 def _content_alone() -> Numbers:
     return {name: value if name.endswith("pseudo") else float(name == "content") for name, value in _START.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the groups say of R samples, and all together: joint [R, C2]. audience_weight: [R, 1]."""
+
+    history: _Lift
+    interests: _Lift
+    audience: _Lift
+    audience_weight: DoubleArray
+    comments: _Lift
+    joint: DoubleArray
+
+
+def _heard(samples: Samples, numbers: Numbers, bases: Bases, policy: Policy) -> _Heard:
+    seen = samples.features
+    history = _Lift(seen.history, numbers["history_pseudo"], bases.level1)
+    interests = _Lift(seen.interests, numbers["interests_pseudo"], bases.level1)
+    audience = _Lift(seen.audience, numbers["audience_pseudo"], bases.audience)
+    audience_weight = (numbers["audience_weight"] + numbers["audience_completion"] * seen.completion)[:, None]
+    comments = _Lift(samples.votes, numbers["comments_pseudo"], samples.comment_base)
+    level1 = (
+        numbers["history_weight"] * history.value
+        + (numbers["vertical_weight"] + numbers["vertical_verified"] * seen.verified)[:, None] * seen.vertical
+        + numbers["interests_weight"] * interests.value
+        + audience_weight * audience.value
+    )
+    joint = numbers["content"] * samples.content + level1[:, policy.parent]
+    joint += numbers["comments_weight"] * np.clip(comments.value, -BOUND, BOUND)
+    joint[np.arange(len(samples)), samples.content.argmax(axis=1)] -= numbers["content_top"]
+    return _Heard(history, interests, audience, audience_weight, comments, joint)
 
 
 @dataclass(slots=True)

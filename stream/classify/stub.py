@@ -91,6 +91,7 @@ def _head() -> SignalHead:
     return SignalHead(
         content=1.0,
         content_top=0.0,
+        entropy_slope=0.0,
         base=np.full(len(LEVEL1), 1 / len(LEVEL1)),
         audience_base=np.full(len(LEVEL1), 1 / len(LEVEL1)),
         history_weight=0.0,

@@ -17,7 +17,7 @@ from stream.cli.progress import bar, need, shown
 if TYPE_CHECKING:
     from models.training.signal_policy import Trained
 
-MARGIN = 0.7
+MARGIN = 0.6
 
 
 def register(app: typer.Typer) -> None:

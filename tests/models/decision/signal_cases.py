@@ -28,6 +28,7 @@ def make_head(n_level1: int, n_level2: int, **changes: Any) -> SignalHead:
     fields: dict[str, Any] = {
         "content": 1.0,
         "content_top": 0.0,
+        "entropy_slope": 0.0,
         "base": np.full(n_level1, 1 / n_level1),
         "audience_base": np.full(n_level1, 1 / n_level1),
         "history_weight": 1.0,
@@ -76,6 +77,7 @@ def informed_policies(draw: st.DrawFn) -> Policy:
         n_level2,
         content=draw(st.sampled_from([1.0, 0.7, 1.2])),
         content_top=draw(st.sampled_from([0.0, 0.4])),
+        entropy_slope=draw(st.sampled_from([0.0, 0.2, 0.5])),
         history_weight=draw(weights),
         vertical_weight=draw(weights),
         interests_weight=draw(weights),

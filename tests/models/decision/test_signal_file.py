@@ -45,14 +45,15 @@ def test_what_training_saves_is_what_decisions_use(tmp_path: Path, taxonomy: Tax
     assert sorted(file.name for file in tmp_path.iterdir()) == ["policy.json", "signals.npz"]
 
 
-def test_a_head_of_before_the_contents_answer_was_weighed_is_read_as_one_that_does_not(
-    tmp_path: Path, taxonomy: Taxonomy
+@pytest.mark.parametrize("later", ["content_top", "entropy_slope"])
+def test_a_head_of_before_a_number_was_learnt_is_read_as_one_that_does_without(
+    tmp_path: Path, taxonomy: Taxonomy, later: str
 ) -> None:
     path = write(tmp_path, taxonomy).with_name("signals.npz")
     with np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files if name != "content_top"}
+        arrays = {name: stored[name] for name in stored.files if name != later}
     np.savez(path, allow_pickle=False, **arrays)
-    assert load_signal_head(path, taxonomy).content_top == 0.0
+    assert getattr(load_signal_head(path, taxonomy), later) == 0.0
 
 
 def test_equal_heads_are_equal_files_and_another_head_another_policy(tmp_path: Path, taxonomy: Taxonomy) -> None:

@@ -7,15 +7,19 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy import special, stats
 
 from models.decision.comments import gram_buckets, votes_of
 from models.decision.decide import decide
-from models.decision.probabilities import joint_logits, normalised
-from models.decision.signal_head import GROUPS, lift, signal_scores
+from models.decision.probabilities import DoubleArray, joint_logits, normalised
+from models.decision.signal_head import GROUPS, inverse_temperature, lift, signal_scores
 from models.decision.types import AuthorEvidence, EngagementEvidence, Evidence
 from models.decision.weigh import posterior
+from models.training.signals import STEEPEST
 from tests.models.decision.cases import make_evidence, make_policy
 from tests.models.decision.signal_cases import make_head, with_signals
 
@@ -24,8 +28,8 @@ POLICY = make_policy(PARENT)
 COMMENTS = GROUPS.index("comments")
 
 
-def probability(evidence: Evidence, level1: int, **head: float) -> float:
-    found = posterior([evidence], POLICY, make_head(3, 5, **head), 1.0)
+def probability(evidence: Evidence, level1: int, head: dict[str, float] | None = None) -> float:
+    found = posterior([evidence], POLICY, make_head(3, 5, **(head or {})), 1.0)
     return float(found.probabilities.level1[0, level1])
 
 
@@ -35,28 +39,33 @@ def plain(seed: int) -> Evidence:
 
 
 counts = st.lists(st.floats(0, 100), min_size=3, max_size=3)
+slopes = st.floats(0.0, STEEPEST).map(lambda slope: {"entropy_slope": slope})
 
 
-@given(counts, st.integers(0, 2), st.floats(0.01, 50), st.integers(0, 9))
+@given(counts, st.integers(0, 2), st.floats(0.01, 50), st.integers(0, 9), slopes)
 def test_one_more_video_of_a_vertical_never_makes_it_less_probable(
-    history: list[float], level1: int, more: float, seed: int
+    history: list[float], level1: int, more: float, seed: int, slope: dict[str, float]
 ) -> None:
     longer = [count + more * (place == level1) for place, count in enumerate(history)]
     before, after = (
         plain(seed)._replace(author=AuthorEvidence(np.array(each, np.float32))) for each in (history, longer)
     )
-    assert probability(after, level1) >= probability(before, level1) - 1e-9
+    head = slope if any(history) else {}  # where nothing was known before, content alone decided, untempered
+    assert probability(after, level1, head) >= probability(before, level1, head) - 1e-9
 
 
-@given(st.integers(0, 5000), st.integers(1, 5000), st.integers(0, 2), st.integers(0, 9))
-def test_more_viewers_of_a_vertical_never_make_it_less_probable(plays: int, more: int, level1: int, seed: int) -> None:
+@given(st.integers(0, 5000), st.integers(1, 5000), st.integers(0, 2), st.integers(0, 9), slopes)
+def test_more_viewers_of_a_vertical_never_make_it_less_probable(
+    plays: int, more: int, level1: int, seed: int, slope: dict[str, float]
+) -> None:
     def watched(extra: int) -> Evidence:
         total = plays + extra
         viewers = [plays / 3 + extra * (place == level1) for place in range(3)]
         audience = tuple((place, each / total) for place, each in enumerate(viewers) if each) if total else ()
         return plain(seed)._replace(engagement=EngagementEvidence(total, 0.5, audience))
 
-    assert probability(watched(more), level1) >= probability(watched(0), level1) - 1e-9
+    head = slope if plays else {}
+    assert probability(watched(more), level1, head) >= probability(watched(0), level1, head) - 1e-9
 
 
 @given(st.integers(0, 2), st.booleans(), st.integers(0, 9))
@@ -97,6 +106,15 @@ def test_every_comment_has_one_vote(comments: list[str]) -> None:
     (found,) = votes_of([comments], head.comment_grams, head.comment_base)
     assert (found >= 0.0).all()
     assert abs(found.sum() - spoken) < 1e-9
+
+
+@given(npst.arrays(np.float64, (3, 5), elements=st.floats(-50, 50)), st.floats(0.0, STEEPEST))
+def test_what_is_tempered_keeps_its_order_and_is_as_flat_as_scipy_says(joint: DoubleArray, slope: float) -> None:
+    found = inverse_temperature(joint, slope)
+    expected = np.exp(-slope * stats.entropy(special.softmax(joint, axis=1), axis=1))
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert inverse_temperature(joint[1:2], slope) == found[1]  # whatever the neighbours
+    assert (found > 0.0).all()
 
 
 def test_ngrams_fall_into_the_same_buckets_in_every_process() -> None:

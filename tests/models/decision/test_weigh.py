@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special, stats
 
 from models.decision.answers import in_audit_sample
 from models.decision.decide import decide, decide_many, verdicts
@@ -88,6 +89,7 @@ def test_contributions_add_up_to_the_shift_of_the_log_odds(case: tuple[Policy, l
         if scores.present.any():
             whole = head.content * content + scores.values[:, 0].sum(axis=0)
             whole[decide(evidence, replace(policy, signals=None)).level2] -= head.content_top
+            whole *= np.exp(-head.entropy_slope * stats.entropy(special.softmax(whole)))
         answer, other = decision.level2, int(found.other[n])
         shift = (whole[answer] - whole[other]) - (content[answer] - content[other])
         assert sum(gain for _, gain in decision.contributions) == pytest.approx(shift, abs=1e-9)
@@ -152,6 +154,7 @@ def decided(logits: list[float], *, policy: Policy | None = None, **known: Any) 
 COOK = AuthorEvidence(history_level1=np.array([40.0, 0.0], dtype=np.float32), main_vertical=0, verified=True)
 OTHER = AuthorEvidence(history_level1=np.array([0.0, 40.0], dtype=np.float32))
 DOUBTFUL = [0.6, -3.0, 0.0, -3.0]  # topics 0 and 2, of different verticals, are nearly tied
+VERIFIED = AuthorEvidence(verified=True, interests=((0, 0.5), (1, 0.5)))
 LEANING = [1.5, -3.0, 0.0, -3.0]
 
 
@@ -179,6 +182,19 @@ def test_the_contents_answer_counts_less_beside_signals_and_only_there() -> None
         )
         shift = after - before
         assert shift[1:] - shift[0] == pytest.approx([less] * 3)
+
+
+def test_the_more_signals_leave_open_the_less_sure_an_answer_is_and_the_answer_stays() -> None:
+    flat, bent = (with_signals(make_policy(PARENT), entropy_slope=slope) for slope in (0.0, 0.5))
+    lost = []
+    for logits in ([8.0, 0.0, 0.0, 0.0], LEANING):
+        known = make_evidence(logits, [0.0, 0.0])._replace(author=VERIFIED)
+        before, after = (decide(known, policy) for policy in (flat, bent))
+        assert after.level2 == before.level2
+        lost.append(before.level2_probability - after.level2_probability)
+        alone = known._replace(author=None)
+        assert decide(alone, flat) == decide(alone, bent)
+    assert 0.0 < lost[0] < 0.01 < 0.05 < lost[1]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from models.decision.decide import decide_many
 from models.decision.types import AuthorEvidence, ContentEvidence, EngagementEvidence
@@ -14,7 +15,7 @@ from models.training.evidence_bench import shuffled
 from models.training.signal_bundle import comments_in
 from models.training.signal_items import Comments, Item
 from models.training.signal_samples import brigaded, joined, samples_of
-from models.training.signals import Bases, Fit, fit_head, loss_and_gradient
+from models.training.signals import Bases, Fit, calibration, fit_head, latest_joint, loss_and_gradient, tempered_loss
 from schemas.errors import UserError
 from tests.models.decision.cases import make_policy
 from tests.models.decision.signal_cases import make_head, make_rules
@@ -87,6 +88,17 @@ def test_equal_videos_give_an_equal_head(learnt: list[Item], fit: Fit) -> None:
     again = fit_head(learnt, comments_in(learnt), POLICY, buckets=BUCKETS)
     for name in fit.head.__slots__:
         assert np.array_equal(getattr(fit.head, name), getattr(again.head, name))
+
+
+@pytest.mark.parametrize(("scale", "slope"), [(1.0, 0.05), (1.3, 0.2), (0.7, 0.4)])
+def test_calibration_finds_how_sure_answers_may_be(scale: float, slope: float) -> None:
+    rng = np.random.default_rng(3)
+    joint = rng.normal(0, 1, (20_000, 6)) * rng.uniform(0.3, 5.0, (20_000, 1))
+    share = special.softmax(scale * joint, axis=1)
+    tempered = special.softmax(np.exp(-slope * stats.entropy(share, axis=1))[:, None] * scale * joint, axis=1)
+    target = (tempered.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
+    found = calibration(joint, target)
+    assert found == (pytest.approx(scale, abs=0.06), pytest.approx(slope, abs=0.05))
 
 
 @pytest.mark.parametrize(("plays", "honest", "fakes"), [(19, 3, 1), (190, 5, 10), (10_000, 20, 7)])
@@ -163,6 +175,7 @@ def test_the_loss_is_what_decisions_make_of_the_evidence(learnt: list[Item]) -> 
         2, 4, **numbers, base=bases.level1, audience_base=bases.audience,
         comments_bound=4.0, comment_base=grams.base, comment_grams=grams.grams,
     )  # fmt: skip
+    bent = replace(head, entropy_slope=0.3)
     # every video's moments, as samples_of() takes them: an author alone, two snapshots, the last without its author
     evidences = [
         evidence
@@ -176,6 +189,9 @@ def test_the_loss_is_what_decisions_make_of_the_evidence(learnt: list[Item]) -> 
     p = posterior(evidences, POLICY, head, 1.0).probabilities.level2[np.arange(len(evidences)), samples.target]
     loss, _ = loss_and_gradient(samples, numbers, bases, POLICY)
     assert loss == pytest.approx(float((samples.weight * -np.log(p)).sum() / samples.weight.sum()), abs=1e-9)
+    p = posterior(evidences, POLICY, bent, 1.0).probabilities.level2[np.arange(len(evidences)), samples.target]
+    calibrated = tempered_loss(*latest_joint(samples, numbers, bases, POLICY), 0.3)
+    assert calibrated == pytest.approx(float(-np.log(p[samples.latest]).mean()), abs=1e-9)
 
 
 def test_a_video_counts_once_however_much_is_known_of_it(learnt: list[Item]) -> None:

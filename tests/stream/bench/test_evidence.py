@@ -70,6 +70,7 @@ def test_results_come_back_from_their_file_and_make_a_table(worth: Worth, tmp_pa
     assert result["accuracy"]["author"]["ambiguous"] == (0.5, 0.0)
     assert result["brigade"]["published labels that flip"] == (0.125, pytest.approx(0.1768, abs=1e-4))
     assert result["ece_pooled"]["both"] == pytest.approx(calibration_error([worth], "both"))
+    assert result["ece_largest"]["both"] == pytest.approx(worth.ece("both"))
     assert result["gain"]["ambiguous half: the author"] == (0.5, 0.0)
     assert result["gain"]["all: authors of other videos"] == (0.0, 0.0)
     # two sets of the same videos: chance makes less of twice as many
