@@ -36,7 +36,7 @@ demo: .venv/.base ## real videos through Kafka, a decoder, a trained model and P
 
 test: .venv/.dev ## all tests, on a real Kafka, Postgres and decoder; the long forms are test-full's
 	$(BIN)/pytest -m 'not fault' -n 3 --dist worksteal
-	$(BIN)/pytest -m fault
+	$(BIN)/pytest -m fault -n 2 --dist worksteal
 
 test-full: .venv/.dev ## the long forms: thousands of examples a property, and every fault in full
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -m 'not fault' -n 3 --dist worksteal --timeout 3600
