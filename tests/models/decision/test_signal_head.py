@@ -108,7 +108,9 @@ def test_every_comment_has_one_vote(comments: list[str]) -> None:
 
 
 @given(npst.arrays(np.float64, (3, 5), elements=st.floats(-50, 50)), st.floats(0.0, STEEPEST))
-def test_a_video_is_tempered_by_the_entropy_that_scipy_finds_whatever_its_neighbours(joint: DoubleArray, slope: float) -> None:
+def test_a_video_is_tempered_by_the_entropy_that_scipy_finds_whatever_its_neighbours(
+    joint: DoubleArray, slope: float
+) -> None:
     found = inverse_temperature(joint, slope)
     expected = np.exp(-slope * stats.entropy(special.softmax(joint, axis=1), axis=1))
     assert found == pytest.approx(expected, rel=1e-9)
