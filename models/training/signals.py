@@ -164,8 +164,7 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
     heard = _heard(samples, numbers, bases, policy)
     history, interests, audience, comments = heard.history, heard.interests, heard.audience, heard.comments
     inside = np.abs(comments.value) <= BOUND
-    said = np.clip(comments.value, -BOUND, BOUND)
-    rows, said_alone = np.arange(len(samples)), samples.content.argmax(axis=1)
+    rows = np.arange(len(samples))
     joint = heard.joint - heard.joint.max(axis=1, keepdims=True)
     share = np.exp(joint)
     total = share.sum(axis=1, keepdims=True)
@@ -180,7 +179,7 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
     vertical_slope = (by_level1 * seen.vertical).sum(axis=1)
     return float(loss), {
         "content": float((by_level2 * samples.content).sum()),
-        "content_top": -float(by_level2[rows, said_alone].sum()),
+        "content_top": -float(by_level2[rows, heard.answers].sum()),
         "history_weight": float((by_level1 * history.value).sum()),
         "history_pseudo": numbers["history_weight"] * float((by_level1 * history.slope).sum()),
         "vertical_weight": float(vertical_slope.sum()),
@@ -190,7 +189,7 @@ def loss_and_gradient(samples: Samples, numbers: Numbers, bases: Bases, policy: 
         "audience_weight": float(audience_slope.sum()),
         "audience_completion": float((audience_slope * seen.completion).sum()),
         "audience_pseudo": float((by_level1 * heard.audience_weight * audience.slope).sum()),
-        "comments_weight": float((by_level2 * said).sum()),
+        "comments_weight": float((by_level2 * heard.votes).sum()),
         "comments_pseudo": numbers["comments_weight"] * float((by_level2 * comments.slope * inside).sum()),
     }
 
@@ -263,13 +262,16 @@ def _content_alone() -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What the groups say of R samples, and all together: joint [R, C2]. audience_weight: [R, 1]."""
+    """What the groups say of R samples, and all together: joint [R, C2]. audience_weight: [R, 1]; votes: [R, C2], what
+    comments say, cut at the bound; answers: [R], the content's."""
 
     history: _Lift
     interests: _Lift
     audience: _Lift
     audience_weight: DoubleArray
     comments: _Lift
+    votes: DoubleArray
+    answers: NDArray[np.int64]
     joint: DoubleArray
 
 
@@ -286,10 +288,11 @@ def _heard(samples: Samples, numbers: Numbers, bases: Bases, policy: Policy) -> 
         + numbers["interests_weight"] * interests.value
         + audience_weight * audience.value
     )
-    joint = numbers["content"] * samples.content + level1[:, policy.parent]
-    joint += numbers["comments_weight"] * np.clip(comments.value, -BOUND, BOUND)
-    joint[np.arange(len(samples)), samples.content.argmax(axis=1)] -= numbers["content_top"]
-    return _Heard(history, interests, audience, audience_weight, comments, joint)
+    votes = np.clip(comments.value, -BOUND, BOUND)
+    answers = samples.content.argmax(axis=1)
+    joint = numbers["content"] * samples.content + level1[:, policy.parent] + numbers["comments_weight"] * votes
+    joint[np.arange(len(samples)), answers] -= numbers["content_top"]
+    return _Heard(history, interests, audience, audience_weight, comments, votes, answers, joint)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from stream.cli.options import Format, FormatOption
 from stream.cli.progress import bar, need, shown
-from stream.cli.train_signals import MARGIN
+from stream.cli.train_signals import CONFIDENCE, MARGIN
 
 if TYPE_CHECKING:
     from models.decision.types import Policy
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from models.training.signal_items import Comments, Item
 
 NAME = "evidence"
-CONFIDENCE = 0.95
 HEADS = ("signals", "other authors", "other engagement")  # the second and third learn from other videos'
 
 # what is claimed of them: accuracy in one view above that in another, of a half or of all videos

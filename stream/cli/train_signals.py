@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from models.training.signal_policy import Trained
 
 MARGIN = 0.6
+CONFIDENCE = 0.95
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,7 @@ def _train_signals(
     margin: Annotated[
         float, typer.Option(min=0.01, max=10.0, help="Log-odds by which signals must beat the content to move it.")
     ] = MARGIN,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the bound on the risk.")] = 0.95,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the bound on the risk.")] = CONFIDENCE,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
