@@ -74,9 +74,9 @@ def _posterior(
 
     said = content.answers
     beside = np.where(informed[:, None], content_beside(head, content.joint, said.level2), content.joint)
-    whole = beside + scores.values.sum(axis=0)
+    whole = beside + scores.values.sum(axis=0)  # a group that is not there adds exactly 0
     sharpness = np.where(informed, inverse_temperature(whole, head.entropy_slope), 1.0)[:, None]
-    joint = np.where(informed[:, None], sharpness * whole, content.joint)
+    joint = sharpness * whole
     probabilities = normalised(joint.copy(), policy)
     best = best_answers(probabilities, policy)
     level1, moved1 = _moved(np.log(np.maximum(probabilities.level1, _TINY)), said.level1, best.level1, margin)
