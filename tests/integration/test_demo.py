@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import orjson
@@ -11,6 +10,7 @@ import psutil
 import pytest
 
 from tests.support.clips import write_clip
+from tests.support.waiting import wait_until
 
 
 def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -58,11 +58,8 @@ def test_a_closed_terminal_ends_the_demo_and_everything_it_started(tmp_path: Pat
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "stream.cli.main", "demo", "--count", "24", "--folder", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
-        deadline = time.monotonic() + 120
-        while not processes_in(folder / "postgres"):
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: processes_in(folder / "postgres") or running.poll() is not None, 120)
+        assert running.poll() is None
         running.send_signal(signal.SIGHUP)
         _, said = running.communicate(timeout=120)
     assert (running.returncode, said.strip()) == (130, "interrupted")

@@ -14,6 +14,7 @@ from stream.classify.hand import Flight, Hand
 from stream.consumer.records import Record, TopicPartition
 from stream.store.attempts import Released, Spot
 from stream.store.work import Input, Origin
+from tests.support.waiting import wait_until
 
 LOTS = [UUID(int=7), UUID(int=8)]
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -117,8 +118,7 @@ def test_a_drain_starts_nothing_new_and_waits_for_what_was_started() -> None:
     drained: list[bool] = []
     drain = threading.Thread(target=lambda: drained.append(hand.drain([P0], time.monotonic() + 30)))
     drain.start()
-    while not hand.hurried:
-        time.sleep(0.001)
+    wait_until(lambda: hand.hurried, interval_s=0.001)
     assert not hand.start(waiting)
     assert hand.start(other)
     assert drain.is_alive()

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +20,11 @@ from stream.media.decode_pool import DecodePool
 from stream.settings import MediaSettings
 from tests.support.bad_decoders import BAD_CHILD
 from tests.support.clips import write_clip
+from tests.support.waiting import wait_until
 
 PLAN = FramePlan(count=4, size=32)
 SOUND = AudioPlan(sample_rate=16_000, window=400, hop=160, mels=16, seconds=1.0)
 PATIENCE = 60.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it; fails after PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def children() -> list[psutil.Process]:
@@ -96,7 +87,7 @@ def test_a_child_that_dies_while_idle_costs_nothing(good: Path) -> None:
         assert pool.submit(good).result(PATIENCE).codec == "h264"
         (replacement,) = children()
         replacement.kill()
-        until(lambda: any(process.pid != replacement.pid for process in children()))
+        wait_until(lambda: any(process.pid != replacement.pid for process in children()), PATIENCE)
     finally:
         pool.close()
 
@@ -109,7 +100,7 @@ def test_a_child_killed_by_someone_else_does_not_condemn_the_file(good: Path, tm
         sleepy = tmp_path / "a.mp4"
         sleepy.write_bytes(b"nap\n")
         future = pool.submit(sleepy)
-        until(future.running)
+        wait_until(future.running, PATIENCE)
         child.kill()
         error = future.exception(PATIENCE)
         assert isinstance(error, PoisonError)
@@ -136,7 +127,7 @@ def test_closing_fails_what_is_left_and_ends_every_child(good: Path, tmp_path: P
     pool.submit(good).result(PATIENCE)
     hanging = deed(tmp_path, "hang")
     futures = [pool.submit(hanging) for _ in range(3)]
-    until(futures[0].running)
+    wait_until(futures[0].running, PATIENCE)
     pool.close(timeout=0.1)
     for future in futures:
         assert isinstance(future.exception(PATIENCE), TransientError)
@@ -150,14 +141,14 @@ def test_a_full_queue_holds_the_submitter_back_until_the_pool_closes(tmp_path: P
     hanging = deed(tmp_path, "hang")
     futures = []
     running = pool.submit(hanging)
-    until(running.running)
+    wait_until(running.running, PATIENCE)
 
     def submit_many() -> None:
         futures.extend(pool.submit(hanging) for _ in range(3))  # the queue takes two
 
     submitter = threading.Thread(target=submit_many)
     submitter.start()
-    until(lambda: len(futures) == 2)
+    wait_until(lambda: len(futures) == 2, PATIENCE)
     assert submitter.is_alive()
     pool.close(timeout=0.1)
     submitter.join(PATIENCE)
@@ -207,4 +198,6 @@ def test_no_child_and_no_shared_memory_outlive_a_killed_parent(good: Path) -> No
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    until(lambda: not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans))
+    wait_until(
+        lambda: not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans), PATIENCE
+    )

@@ -161,8 +161,7 @@ def test_an_action_in_flight_at_a_crash_is_not_lost(field: Field, monkeypatch: p
         if key != b"slow" or crash.is_set():
             return await write(self, key, value, partition)
         held.set()
-        while not crash.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(crash.wait, PATIENCE_S)
         raise OSError("the power is gone")
 
     monkeypatch.setattr(VideoTable, "write", slow)
