@@ -6,10 +6,13 @@ import asyncio
 import logging
 import signal
 import threading
+from typing import Any
 
 import psutil
 import pytest
-from faust.transport.drivers.aiokafka import Consumer
+from faust.tables.recovery import Recovery
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.types import TP
 
 from schemas.errors import UserError
 from schemas.topics import ENGAGEMENT_ACTIONS, ENGAGEMENT_SNAPSHOTS
@@ -213,6 +216,47 @@ def test_two_workers_share_and_one_takes_over_from_the_killed(field: Field) -> N
         field.await_told()
         assert survivor.ready
         assert metrics.ASSIGNED._value.get() == PARTITIONS
+
+
+def test_a_changelog_that_is_fetched_before_faust_takes_it_is_fetched_again(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that outlives a rebalance may bring what the recovery has just gone back to, before it is resumed: Faust
+    throws that away, and would wait for it ever after."""
+    fetch, getmany, seek = AIOKafkaConsumerThread._fetch_records, Consumer._getmany, Recovery._seek_offsets
+    sought, fetched = threading.Event(), threading.Event()
+    in_vain: list[TP] = []
+
+    async def outlive(self: AIOKafkaConsumerThread, consumer: Any, tps: set[TP], timeout: float, **limit: Any) -> Any:
+        records = await fetch(self, consumer, tps, PATIENCE_S, **limit)
+        if self.consumer.flow_active or sought.is_set():
+            return records
+        await asyncio.to_thread(sought.wait, PATIENCE_S)
+        return await consumer._fetcher.fetched_records(tps, PATIENCE_S, **limit)
+
+    async def tell(self: Consumer, active_partitions: set[TP], timeout: float) -> Any:
+        records = await getmany(self, active_partitions, timeout)
+        if sought.is_set() and not fetched.is_set():
+            in_vain.extend(tp for tp in records if self._is_changelog_tp(tp) and not self.flow_active)
+            fetched.set()
+        return records
+
+    async def wait(self: Recovery, consumer: Consumer, tps: set[TP], offsets: Any, title: str) -> None:
+        await seek(self, consumer, tps, offsets, title)
+        sought.set()
+        await asyncio.to_thread(fetched.wait, PATIENCE_S)
+
+    field.publish(some_actions(20, 1000))
+    with field.job():
+        field.await_told()
+        monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", outlive)
+        monkeypatch.setattr(Consumer, "_getmany", tell)
+        monkeypatch.setattr(Recovery, "_seek_offsets", wait)
+        with field.process():
+            wait_until(lambda: 0 < len(_assigned()) < PARTITIONS, PATIENCE_S, what="both have partitions")
+            assert in_vain
+            field.publish(some_actions(21, 500, first=1000))
+            field.await_told()
 
 
 def _assigned() -> range:
