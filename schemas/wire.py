@@ -157,11 +157,10 @@ KEY_FIELDS: Mapping[type[Event], str] = {
 
 def _header(wanted: str, headers: Headers) -> bytes | None:
     """The last one of that name that has a value."""
-    found = None
-    for name, content in headers:
+    for name, content in reversed(headers):
         if name == wanted and content is not None:
-            found = content
-    return found
+            return content
+    return None
 
 
 def _event_class(spec: TopicSpec, ce_type: bytes | None) -> type[Event]:

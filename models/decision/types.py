@@ -49,8 +49,7 @@ class ContentEvidence(NamedTuple):
     level2_logits: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorEvidence:
+class AuthorEvidence(NamedTuple):
     """What was known of the author beforehand; class shares are in taxonomy level-1 order."""
 
     history_level1: FloatArray | None = None  # [C1] counts over earlier videos
@@ -59,8 +58,7 @@ class AuthorEvidence:
     verified: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngagementEvidence:
+class EngagementEvidence(NamedTuple):
     """How people behaved since; counts are cumulative for the video's revision."""
 
     plays: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 
 import numpy as np
@@ -115,5 +115,5 @@ def brigaded(item: Item, fakes: Sequence[tuple[str, ...]], policy: Policy) -> Ev
         count = SAMPLE - kept
     false = [texts[place] for place in rng.permutation(len(texts))[:count]]
     return item.latest._replace(
-        engagement=replace(latest, plays=latest.plays + count, top_comments=(*honest, *false)[:SAMPLE])
+        engagement=latest._replace(plays=latest.plays + count, top_comments=(*honest, *false)[:SAMPLE])
     )

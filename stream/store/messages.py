@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 import orjson
@@ -49,7 +50,7 @@ class Announcer:
     def __init__(self, model: LiveModel, now: datetime, cause: Cause) -> None:
         self._model = model
         self._due = pg.timestamptz(now)
-        self._headers = {event_type: _header_template(event_type, now) for event_type in (_LABEL_TYPE, _REQUESTED_TYPE)}
+        self._now = now
         shared_by_labels = {
             "source": "model",
             "trigger": cause.trigger,
@@ -108,31 +109,26 @@ class Announcer:
         return self._row(VIDEO_REVIEW, decided, _REQUESTED_TYPE, task_id, orjson.dumps(body))
 
     def _row(self, topic: str, decided: Decided, event_type: str, cause: bytes, value: bytes) -> OutboxRow:
-        # headers hold no character that JSON would escape: a uuid, and a traceparent that traceparent_of has checked
-        headers = self._headers[event_type] + ids.event_id_text(event_type, cause).encode()
-        if decided.traceparent is not None:
-            headers += b'","traceparent":"' + decided.traceparent.encode()
         return (
             _SHARDS[ids.shard_of(decided.video.video_id)],
             _TOPICS[topic],
             decided.key,
             pg.data(value),
-            pg.data(headers + b'"}'),
+            pg.data(_headers_json(event_type, cause, decided.traceparent, self._now)),
             self._due,
         )
 
 
 def withdrawal(video_id: str, task_id: UUID, why: str, traceparent: str | None, now: datetime) -> OutboxRow:
     """ReviewWithdrawn."""
-    value = orjson.dumps({"task_id": task_id, "video_id": video_id, "why": why})
-    headers = event_headers(
-        _WITHDRAWN_TYPE,
-        ce_id=ids.event_id(_WITHDRAWN_TYPE, task_id),
-        source=SOURCE,
-        time=now,
-        traceparent=traceparent,
+    return (
+        _SHARDS[ids.shard_of(video_id)],
+        _TOPICS[VIDEO_REVIEW],
+        pg.text(video_id),
+        pg.data(orjson.dumps({"task_id": task_id, "video_id": video_id, "why": why})),
+        pg.data(_headers_json(_WITHDRAWN_TYPE, task_id.bytes, traceparent, now)),
+        pg.timestamptz(now),
     )
-    return _row(VIDEO_REVIEW, video_id, value, headers, now)
 
 
 def announced(
@@ -257,6 +253,15 @@ def _row(
     )
 
 
+def _headers_json(event_type: str, cause: bytes, traceparent: str | None, now: datetime) -> bytes:
+    """event_headers() as JSON. Neither a uuid nor a traceparent that traceparent_of() has checked needs escapes."""
+    headers = _header_template(event_type, now) + ids.event_id_text(event_type, cause).encode()
+    if traceparent is not None:
+        headers += b'","traceparent":"' + traceparent.encode()
+    return headers + b'"}'
+
+
+@lru_cache(maxsize=32)
 def _header_template(event_type: str, now: datetime) -> bytes:
     """The JSON of an event's headers up to the value of ce_id, which comes last."""
     headers = event_headers(event_type, ce_id="", source=SOURCE, time=now)

@@ -107,7 +107,7 @@ def _decided(each: Labelled, decision: Decision, model: LiveModel, label_revisio
         video=each.video,
         key=pg.text(stored.video_id),
         decision=decision,
-        decision_id=ids.decision_id(*stored[:2], model.model_id, "", each.trigger.value, revision).bytes,
+        decision_id=ids.decision_bytes(*stored[:2], model.model_id, "", each.trigger.value, revision),
         label_revision=label_revision,
         traceparent=stored.traceparent,
         top_k=top_k_json(decision, model),

@@ -62,8 +62,9 @@ def write(
 
     Raises psycopg.Error; nothing is written then but profiles, and whole shares.
     """
-    profiles = [each.event for each in outcomes if isinstance(each, Observed) and isinstance(each.event, AuthorProfile)]
-    snapshots = _newest(each.event for each in outcomes if isinstance(each, Observed))
+    events = [each.event for each in outcomes if isinstance(each, Observed)]
+    profiles = [event for event in events if isinstance(event, AuthorProfile)]
+    snapshots = _newest([event for event in events if isinstance(event, EngagementSnapshot)])
     dead = [each for each in outcomes if isinstance(each, Dead)]
     if profiles:
         with connection.transaction(), connection.cursor() as cursor:
@@ -107,15 +108,14 @@ def _write_share(
     return Written(decisions=found.effects.taken, dead=Counter(each.code for each in written), removed=0)
 
 
-def _newest(events: Any) -> list[EngagementSnapshot]:
+def _newest(snapshots: Sequence[EngagementSnapshot]) -> list[EngagementSnapshot]:
     """Of each video's revision the snapshot that would win anyway: one statement cannot write a row twice."""
-    best: dict[tuple[str, int], EngagementSnapshot] = {}
-    for event in events:
-        if isinstance(event, EngagementSnapshot):
-            key = (event.video_id, event.revision)
-            held = best.get(key)
-            if held is None or (held.plays, held.seq) < (event.plays, event.seq):
-                best[key] = event
+    best: dict[Key, EngagementSnapshot] = {}
+    for each in snapshots:
+        key = (each.video_id, each.revision)
+        held = best.get(key)
+        if held is None or (held.plays, held.seq) < (each.plays, each.seq):
+            best[key] = each
     return [best[key] for key in sorted(best)]
 
 

@@ -70,10 +70,10 @@ def test_shards_are_even() -> None:
     assert 800 < min(counts) <= max(counts) < 1200
 
 
-@given(key, st.integers(0, 2**31 - 1))
-def test_the_quick_forms_are_the_same_ids(video_id: str, revision: int) -> None:
-    decision = decision_id(video_id, revision, "model-a", "", "publish")
-    assert decision_bytes(video_id, revision, "model-a", "", "publish") == decision.bytes
+@given(key, st.integers(0, 2**31 - 1), st.none() | st.integers(0, 2**31 - 1))
+def test_the_quick_forms_are_the_same_ids(video_id: str, revision: int, label_revision: int | None) -> None:
+    decision = decision_id(video_id, revision, "model-a", "", "publish", label_revision)
+    assert decision_bytes(video_id, revision, "model-a", "", "publish", label_revision) == decision.bytes
     assert task_bytes(decision.bytes) == task_id(decision).bytes
     assert text_of(decision.bytes) == str(decision)
     assert event_id_text("reelsort.label.decided.v1", decision.bytes) == str(

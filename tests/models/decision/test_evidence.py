@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +29,7 @@ def plain(evidence: AuthorEvidence | EngagementEvidence | None) -> Any:
     """Comparable: arrays as lists."""
     if evidence is None:
         return None
-    return {name: each.tolist() if isinstance(each, np.ndarray) else each for name, each in asdict(evidence).items()}
+    return {name: each.tolist() if isinstance(each, np.ndarray) else each for name, each in evidence._asdict().items()}
 
 
 @given(st.none() | authors(len(LEVEL1)), st.none() | engagements(len(LEVEL1)))

@@ -129,7 +129,7 @@ def test_videos_of_which_nothing_is_known_teach_nothing(learnt: list[Item]) -> N
 def test_the_gradient_is_the_slope_of_the_loss(learnt: list[Item]) -> None:
     grams = fit_grams(comments_in(learnt), 4, 1e-3, buckets=BUCKETS)
     items = [
-        replace(item, author=replace(item.author, main_vertical=place % 2, interests=((0, 0.3), (1, 0.7))))
+        replace(item, author=item.author._replace(main_vertical=place % 2, interests=((0, 0.3), (1, 0.7))))
         for place, item in enumerate(learnt[:40])
         if item.author is not None
     ]
