@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
-from aiokafka.errors import KafkaError, UnsupportedCodecError
+from aiokafka.errors import IllegalStateError, KafkaError, UnsupportedCodecError
 from faust.exceptions import FaustError
 from faust.streams import Stream
 from faust.transport.consumer import Consumer
@@ -64,11 +64,11 @@ class SignalsJob:
 
     async def run(self, stop: threading.Event) -> None:
         self._failure = asyncio.get_running_loop().create_future()
-        table = VideoTable(self._app, self._partitions)
-        self._app.tables.add(table)
-        self._worker = Worker(self._settings, self._app, table)
+        self._table = VideoTable(self._app, self._partitions)
+        self._app.tables.add(self._table)
+        self._worker = Worker(self._settings, self._app, self._table)
         self._declare_agent()
-        table.on_recover(self._recovered)
+        self._table.on_recover(self._recovered)
         self._app.on_partitions_revoked.connect(self._revoked, weak=False)
         tasks = [
             asyncio.create_task(self._guarded(work))
@@ -120,20 +120,34 @@ class SignalsJob:
         await self._guarded(self._worker.give_up)
 
     async def _recovered(self) -> None:
-        async def take_over() -> None:
-            # until Faust is done; what was read by now is thrown away, and read again
-            consumer = cast(Consumer, self._app.consumer)
-            consumer.stop_flow()
-            self._app.flow_control.clear()
-            actions = [tp for tp in consumer.assignment() if tp.topic == self._topic]
+        await self._guarded(self._take_over)
+
+    async def _take_over(self) -> None:
+        """What is assigned is ours, unless a rebalance has overtaken its recovery: the next one says what is."""
+        rebalance = self._table.rebalance
+
+        def is_overtaken() -> bool:
+            return self._app.rebalancing_count != rebalance
+
+        if is_overtaken():
+            return
+        # until Faust is done; what was read by now is thrown away, and read again
+        consumer = cast(Consumer, self._app.consumer)
+        consumer.stop_flow()
+        self._app.flow_control.clear()
+        actions = [tp for tp in consumer.assignment() if tp.topic == self._topic]
+        try:
             begin = await consumer.seek_to_committed() if actions else {}
             ends = await consumer.highwaters(*actions)
+        except IllegalStateError:  # of a partition that is no longer assigned
+            if is_overtaken():
+                return
+            raise
+        if not is_overtaken():
             await self._worker.recovered({tp: begin[tp] for tp in actions}, ends)
             metrics.REBALANCES.labels("assigned").inc()
             metrics.ASSIGNED.set(len(self._worker.owned))
             self._recovery.ends()
-
-        await self._guarded(take_over)
 
     # --- loops
 

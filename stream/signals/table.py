@@ -71,6 +71,13 @@ class VideoTable(faust.Table[bytes, bytes]):
 
     def __init__(self, app: faust.App, partitions: int) -> None:
         super().__init__(app, name=NAME, partitions=partitions, key_type=bytes, value_type=bytes)
+        self.rebalance = 0  # Faust's number of the one that assigned what the table holds
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        self.rebalance = self.app.rebalancing_count
 
     def _new_store(self) -> VideoStore:
         return VideoStore(

@@ -21,8 +21,9 @@ from stream.signals.holes import Holes
 from stream.signals.state import OFFSETS_PER_GENERATION, decode
 from stream.signals.table import VideoTable
 from stream.signals.topics import changelog_name, prepare
+from stream.signals.worker import Worker
 from stream.telemetry import metrics
-from tests.stream.signals.conftest import PARTITIONS, PATIENCE_S, Field
+from tests.stream.signals.conftest import PARTITIONS, PATIENCE_S, Field, Job
 from tests.support import kafka as broker
 from tests.support.engagement import action_of, some_actions
 from tests.support.waiting import wait_until
@@ -223,7 +224,8 @@ def test_a_changelog_that_is_fetched_before_faust_takes_it_is_fetched_again(
 ) -> None:
     """A fetch that outlives a rebalance may bring what the recovery has just gone back to, before it is resumed: Faust
     throws that away, and would wait for it ever after."""
-    fetch, getmany, seek = AIOKafkaConsumerThread._fetch_records, Consumer._getmany, Recovery._seek_offsets
+    fetch, seek = AIOKafkaConsumerThread._fetch_records, AIOKafkaConsumerThread._seek_wait
+    getmany, go_back = Consumer._getmany, Recovery._seek_offsets
     sought, fetched = threading.Event(), threading.Event()
     in_vain: list[TP] = []
 
@@ -234,7 +236,12 @@ def test_a_changelog_that_is_fetched_before_faust_takes_it_is_fetched_again(
         await asyncio.to_thread(sought.wait, PATIENCE_S)
         return await consumer._fetcher.fetched_records(tps, PATIENCE_S, **limit)
 
-    async def tell(self: Consumer, active_partitions: set[TP], timeout: float) -> Any:
+    async def tell_sought(self: AIOKafkaConsumerThread, consumer: Any, places: dict[TP, int]) -> None:
+        if any(map(self.consumer._is_changelog_tp, places)):
+            sought.set()
+        await seek(self, consumer, places)
+
+    async def tell_fetched(self: Consumer, active_partitions: set[TP], timeout: float) -> Any:
         records = await getmany(self, active_partitions, timeout)
         if sought.is_set() and not fetched.is_set():
             in_vain.extend(tp for tp in records if self._is_changelog_tp(tp) and not self.flow_active)
@@ -242,21 +249,60 @@ def test_a_changelog_that_is_fetched_before_faust_takes_it_is_fetched_again(
         return records
 
     async def wait(self: Recovery, consumer: Consumer, tps: set[TP], offsets: Any, title: str) -> None:
-        await seek(self, consumer, tps, offsets, title)
-        sought.set()
+        await go_back(self, consumer, tps, offsets, title)
         await asyncio.to_thread(fetched.wait, PATIENCE_S)
 
     field.publish(some_actions(20, 1000))
     with field.job():
         field.await_told()
         monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", outlive)
-        monkeypatch.setattr(Consumer, "_getmany", tell)
+        monkeypatch.setattr(AIOKafkaConsumerThread, "_seek_wait", tell_sought)
+        monkeypatch.setattr(Consumer, "_getmany", tell_fetched)
         monkeypatch.setattr(Recovery, "_seek_offsets", wait)
         with field.process():
             wait_until(lambda: 0 < len(_assigned()) < PARTITIONS, PATIENCE_S, what="both have partitions")
             assert in_vain
             field.publish(some_actions(21, 500, first=1000))
             field.await_told()
+
+
+def test_a_recovery_that_a_rebalance_overtakes_owns_nothing(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partitions may be another worker's by the time it knows what to read: the next recovery says what is ours."""
+    highwaters, give_up, recovered = Consumer.highwaters, Worker.give_up, Worker.recovered
+    asked, revoked = threading.Event(), threading.Event()
+    owned: list[int] = []
+
+    async def overtaken(self: Consumer, *tps: TP) -> Any:
+        ends = await highwaters(self, *tps)
+        if not asked.is_set() and not any(map(self._is_changelog_tp, tps)):
+            asked.set()
+            await asyncio.to_thread(revoked.wait, PATIENCE_S)
+        return ends
+
+    async def tell(self: Worker) -> None:
+        await give_up(self)
+        if asked.is_set():
+            revoked.set()
+
+    async def note(self: Worker, begin: Any, ends: Any) -> None:
+        owned.append(len(begin))
+        await recovered(self, begin, ends)
+
+    monkeypatch.setattr(Consumer, "highwaters", overtaken)
+    monkeypatch.setattr(Worker, "give_up", tell)
+    monkeypatch.setattr(Worker, "recovered", note)
+    field.publish(some_actions(22, 1000))
+    running = Job(field.settings)
+    try:
+        assert asked.wait(PATIENCE_S)
+        with field.process():
+            wait_until(lambda: running.ready, PATIENCE_S, what="the table is recovered")
+            assert 0 < len(_assigned()) < PARTITIONS
+            field.await_told()
+    finally:
+        running.end()
+    assert running.failure is None
+    assert max(owned) < PARTITIONS
 
 
 def _assigned() -> range:
