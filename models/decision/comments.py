@@ -71,6 +71,7 @@ def _grams(texts: Sequence[str], buckets: int) -> tuple[IntArray, IntArray]:
         starts, state = starts[within], state[within]
         state = _mixed(state + codes[starts + length - 1])
         found.append(owners[starts] * buckets + (state % np.uint64(buckets)).astype(np.int64))
+    # np.unique would import numpy's masked arrays, in the middle of the first batch
     pairs = np.sort(np.concatenate(found))
     owners, places = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], buckets)
     return owners, places

@@ -175,9 +175,7 @@ def _gathered(values: Iterable[tuple[str, float]], places: Mapping[str, int]) ->
     """Positive values by level-1 index, rising; those of one class are added up."""
     sums: dict[int, float] = {}
     for category, value in values:
-        place = places.get(category)
-        if place is None:
-            place = _place(category, places)
+        place = _place(category, places)
         if place is not None and value > 0.0:
             sums[place] = sums.get(place, 0.0) + value
     return tuple(sorted(sums.items()))

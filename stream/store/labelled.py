@@ -21,8 +21,6 @@ from stream.store.work import LiveModel
 
 Cursor = psycopg.Cursor[Any]
 
-_LOGITS = np.dtype("<f4")  # made once: a name is looked up for every row
-
 
 class Stored(NamedTuple):
     """A row of _LABELLED. best: of the decision in force, whatever of it is published; human: what a reviewer last said
@@ -144,7 +142,7 @@ def read_labelled(
     return [
         Labelled(
             row,
-            ContentEvidence(np.frombuffer(row.level1_logits, _LOGITS), np.frombuffer(row.level2_logits, _LOGITS)),
+            ContentEvidence(np.frombuffer(row.level1_logits, "<f4"), np.frombuffer(row.level2_logits, "<f4")),
             signals.get(key, NO_SIGNALS_KNOWN),
             Trigger.ENGAGEMENT if row.video_id in watched else Trigger.AUTHOR,
         )

@@ -121,14 +121,8 @@ class Announcer:
 
 def withdrawal(video_id: str, task_id: UUID, why: str, traceparent: str | None, now: datetime) -> OutboxRow:
     """ReviewWithdrawn."""
-    return (
-        _SHARDS[ids.shard_of(video_id)],
-        _TOPICS[VIDEO_REVIEW],
-        pg.text(video_id),
-        pg.data(orjson.dumps({"task_id": task_id, "video_id": video_id, "why": why})),
-        pg.data(_headers_json(_WITHDRAWN_TYPE, task_id.bytes, traceparent, now)),
-        pg.timestamptz(now),
-    )
+    value = orjson.dumps({"task_id": task_id, "video_id": video_id, "why": why})
+    return _row(VIDEO_REVIEW, video_id, value, _headers_json(_WITHDRAWN_TYPE, task_id.bytes, traceparent, now), now)
 
 
 def announced(
@@ -140,7 +134,7 @@ def announced(
         event_type, ce_id=ids.event_id(event_type, cause), source=REVIEW_SOURCE, time=now, traceparent=traceparent
     )
     topic = VIDEO_LABELS if isinstance(event, LabelDecided) else REVIEW_DECISIONS
-    return _row(topic, video_id, event.model_dump_json().encode(), headers, now)
+    return _row(topic, video_id, event.model_dump_json().encode(), orjson.dumps(headers), now)
 
 
 def tombstone(
@@ -155,14 +149,14 @@ def tombstone(
         traceparent=traceparent,
     )
     headers |= {"reelsort_label_revision": str(label_revision), "reelsort_status": LabelStatus.WITHDRAWN.value}
-    return _row(VIDEO_LABELS, video_id, None, headers, now)
+    return _row(VIDEO_LABELS, video_id, None, orjson.dumps(headers), now)
 
 
 def retry(later: Later) -> OutboxRow:
     """The input again, as it came, when it is due; its headers say which try it will be and where it first stood."""
     headers = text_headers(later.input) | _origin(later.input)
     headers[TRIES] = str(later.input.tries + 1 if later.counts else later.input.tries)
-    return _row(VIDEO_RETRY, key_text(later.input), later.input.record.value, headers, later.available_at)
+    return _row(VIDEO_RETRY, key_text(later.input), later.input.record.value, orjson.dumps(headers), later.available_at)
 
 
 def dead_letter(dead: Dead, now: datetime) -> OutboxRow:
@@ -173,7 +167,7 @@ def dead_letter(dead: Dead, now: datetime) -> OutboxRow:
         ERROR_CODE: plain_text(dead.code),
         ERROR_DETAIL: plain_text(dead.detail)[:MAX_DETAIL],
     }
-    return _row(VIDEO_DEAD, key_text(dead.input), dead.input.record.value, headers, now)
+    return _row(VIDEO_DEAD, key_text(dead.input), dead.input.record.value, orjson.dumps(headers), now)
 
 
 def redriven(
@@ -182,7 +176,7 @@ def redriven(
     """A dead letter's input, once more, with a clean count. source: the standard name of the topic it came from, None
     for a topic that is none of ours."""
     kept = {name: text for name, text in headers.items() if name not in (ERROR_CODE, ERROR_DETAIL)}
-    return _row(redriven_to(source), key, value, kept | {TRIES: "1"}, now)
+    return _row(redriven_to(source), key, value, orjson.dumps(kept | {TRIES: "1"}), now)
 
 
 def redriven_to(source: str | None) -> str:
@@ -240,15 +234,14 @@ def _origin(source: Input) -> dict[str, str]:
     return {ORIGIN_TOPIC: origin.topic, ORIGIN_PARTITION: str(origin.partition), ORIGIN_OFFSET: str(origin.offset)}
 
 
-def _row(
-    topic: str, key: str, value: bytes | None, headers: Mapping[str, str | None], available_at: datetime
-) -> OutboxRow:
+def _row(topic: str, key: str, value: bytes | None, headers: bytes, available_at: datetime) -> OutboxRow:
+    """headers: JSON text."""
     return (
         _SHARDS[ids.shard_of(key)],
         _TOPICS[topic],
         pg.text(key),
         pg.data_or_null(value),
-        pg.json(headers),
+        pg.data(headers),
         pg.timestamptz(available_at),
     )
 
